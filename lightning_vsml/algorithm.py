@@ -1,0 +1,211 @@
+"""A learning algorithm: a cell, the protocol that drives it, and the codec between weights and states.
+
+Pure functions, state in, state out; nothing here knows of modules, of autograd or of Lightning.
+"""
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lightning_vsml.ticks import IMPLEMENTATIONS, Cell, State, Tick
+
+
+class Protocol(NamedTuple):
+    """What happens in a learning step.
+
+    Attributes:
+        forward: ticks that turn a layer's input into its output, from the merged state.
+        learn: ticks that turn input and feedback into a state change and the backward message. They
+            start from the merged state too, so that no state per sample outlives a call; an algorithm
+            that needs the state after the forward ticks repeats them here.
+    """
+
+    forward: tuple[Tick, ...]
+    learn: tuple[Tick, ...]
+
+
+class Codec(NamedTuple):
+    """Linear map between a weight and the memory c of its synapse.
+
+    Attributes:
+        encode: weight -> c, ``(N,)``.
+        decode: c -> weight, ``(N,)``; ``decode @ encode`` is 1.
+    """
+
+    encode: Tensor
+    decode: Tensor
+
+
+class Stability(NamedTuple):
+    """The stability rules of the paper's appendix C; ``None`` turns a rule off.
+
+    Attributes:
+        state_clip: states are clipped to ± this value (paper: 4).
+        change_clamp: a merged change is clamped to ± this value (paper: 1).
+    """
+
+    state_clip: float | None = None
+    change_clamp: float | None = None
+
+
+class Change(NamedTuple):
+    """What one or several uses of a grid did to its state; changes of one step add up like gradients.
+
+    Attributes:
+        h: summed over rows, ``(G, A, B, N)``.
+        c: memory units: mean over samples, sum over positions; other units: sum over rows. Same shape.
+        rows: how many rows were summed.
+    """
+
+    h: Tensor
+    c: Tensor
+    rows: int
+
+    def plus(self, other: "Change") -> "Change":
+        """Both changes together: what a layer used twice, or two accumulated batches, do."""
+        return Change(self.h + other.h, self.c + other.c, self.rows + other.rows)
+
+
+@dataclass(frozen=True)
+class LearningAlgorithm:
+    """A weight-readable learning algorithm (V_M and how to run it).
+
+    Args:
+        name: how tables and messages call it.
+        cell: the shared LSTM; one column in each of ``P_f`` and ``P_b``.
+        protocol: the ticks of a learning step.
+        codec: weights <-> memories.
+        memory: for each of the N units, whether it is a *memory*. A memory's changes add up over the
+            positions of a sample (pixels, tokens) as a gradient's do; any other unit is scratch space of a
+            single unroll, of which the mean over rows is kept.
+        lr: the learning rate of SGD that the untouched cell corresponds to, and the default.
+        stability: clipping rules applied when a change is committed.
+        card: where it comes from and what it was measured at (see :mod:`lightning_vsml.checkpoints`).
+        ticks: name of the tick implementation.
+
+    Raises:
+        ValueError: parts do not fit together; the message names what was expected and what came.
+    """
+
+    name: str
+    cell: Cell
+    protocol: Protocol
+    codec: Codec
+    memory: tuple[bool, ...]
+    lr: float
+    stability: Stability = field(default_factory=Stability)
+    card: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    ticks: str = "reference"
+
+    def __post_init__(self) -> None:
+        self.cell.validate()
+        N = self.cell.units
+        for what, have, want in (
+            ("codec.encode", tuple(self.codec.encode.shape), (N,)),
+            ("codec.decode", tuple(self.codec.decode.shape), (N,)),
+            ("memory", (len(self.memory),), (N,)),
+            ("cell.P_f", tuple(self.cell.P_f.shape), (N, 1)),
+            ("cell.P_b", tuple(self.cell.P_b.shape), (N, 1)),
+        ):
+            if have != want:
+                raise ValueError(f"{what} should have shape {want} for a cell of {N} units, got {have}.")
+        round_trip = float(self.codec.decode.double() @ self.codec.encode.double())
+        if not abs(round_trip - 1) < 1e-5:
+            raise ValueError(
+                f"codec.decode @ codec.encode should be 1, so that a weight survives; got {round_trip:.6g}."
+            )
+        for phase, steps in zip(Protocol._fields, self.protocol, strict=True):
+            if not steps:
+                raise ValueError(f"protocol.{phase} should hold at least one tick, got none.")
+            for step in steps:
+                for channels, parameter in ((step.x, self.cell.V), (step.e, self.cell.U)):
+                    if not all(0 <= channel < parameter.shape[0] for channel in channels):
+                        raise ValueError(
+                            f"protocol.{phase} feeds channels {channels}, but the cell has only channels 0 to "
+                            f"{parameter.shape[0] - 1}."
+                        )
+        if not self.lr > 0:
+            raise ValueError(f"lr should be positive, got {self.lr}.")
+        if self.ticks not in IMPLEMENTATIONS:
+            raise ValueError(f"ticks should be one of {sorted(IMPLEMENTATIONS)}, got {self.ticks!r}.")
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "LearningAlgorithm":
+        """The same algorithm with its tensors on ``device`` and in ``dtype``."""
+        return replace(
+            self,
+            cell=Cell(*(parameter.to(device, dtype) for parameter in self.cell)),
+            codec=Codec(*(vector.to(device, dtype) for vector in self.codec)),
+        )
+
+    def encode(self, weights: Tensor) -> State:
+        """Fresh states that stand for ``weights``: ``(G, A, B)`` -> h = 0 and c, ``(G, A, B, N)``."""
+        c = weights.to(self.codec.encode.dtype).unsqueeze(-1) * self.codec.encode
+        return State(torch.zeros_like(c), c)
+
+    def decode(self, state: State) -> Tensor:
+        """The weights that ``state`` (G, A, B, N) stands for: ``(G, A, B)``."""
+        return state.c @ self.codec.decode
+
+    def overwrite(self, state: State, weights: Tensor) -> State:
+        """``state`` moved to stand for ``weights`` (G, A, B); whatever else it remembers is kept.
+
+        Exactly the identity where ``weights`` is what :meth:`decode` gave, in the precision of ``weights``.
+        """
+        difference = weights - self.decode(state).to(weights.dtype)
+        return State(state.h, state.c + self.encode(difference).c)
+
+    def forward(self, state: State, x: Tensor) -> Tensor:
+        """A layer's output by the forward ticks: ``x`` (R, G, A) -> ``(R, G, B)``."""
+        return self._implementation.forward(self.cell, self.protocol.forward, state, x).squeeze(-1)
+
+    def learn(self, state: State, x: Tensor, e: Tensor, samples: int) -> tuple[Change, Tensor]:
+        """The learn ticks.
+
+        Args:
+            state: merged state, ``(G, A, B, N)``.
+            x: the layer's input, ``(R, G, A)``.
+            e: the feedback at its outputs, ``(R, G, B)``.
+            samples: S; rows R = samples times positions.
+
+        Returns:
+            The change of the state, and the backward message ``(R, G, A)``.
+        """
+        change, message = self._implementation.learn(self.cell, self.protocol.learn, state, x, e)
+        share = self._memory(state.c, 1.0 / samples, 1.0)
+        return Change(change.h, change.c * share, x.shape[0]), message.squeeze(-1)
+
+    def commit(self, state: State, change: Change) -> State:
+        """The merged state after a learning step, within the stability rules."""
+        rows = max(1, change.rows)
+        h = change.h / rows
+        c = change.c * self._memory(state.c, 1.0, 1.0 / rows)
+        clamp, clip = self.stability.change_clamp, self.stability.state_clip
+        if clamp is not None:
+            h, c = h.clamp(-clamp, clamp), c.clamp(-clamp, clamp)
+        h, c = state.h + h, state.c + c
+        if clip is not None:
+            h, c = h.clamp(-clip, clip), c.clamp(-clip, clip)
+        return State(h, c)
+
+    @property
+    def _implementation(self) -> Any:
+        return IMPLEMENTATIONS[self.ticks]
+
+    def _memory(self, like: Tensor, memory: float, scratch: float) -> Tensor:
+        return like.new_tensor([memory if unit else scratch for unit in self.memory])
+
+    def __repr__(self) -> str:
+        return f"LearningAlgorithm({self.name!r}, units={self.cell.units}, |V_M|={self.cell.size}, lr={self.lr})"
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over parameters and settings, whatever name, card, device or tick implementation they have."""
+        settings = [self.protocol, self.memory, self.lr, self.stability]
+        digest = hashlib.sha256(repr(settings).encode())
+        for tensor in (*self.cell, *self.codec):
+            digest.update(repr((tensor.dtype, tuple(tensor.shape))).encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()

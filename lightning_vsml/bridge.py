@@ -1,0 +1,255 @@
+"""The user's module <-> synapse grids.
+
+During a training step each mapped layer's output comes from the forward ticks and enters the user's code as a
+fresh leaf, so autograd sees only the glue between layers. The calls are recorded; :meth:`Bridge.sweep` goes
+through them in reverse: glue turns the loss into feedback at a layer's outputs, learn ticks turn that into a state
+change and a backward message, glue carries the message to the layers before. No gradient passes a weight.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from lightning_vsml.algorithm import Change, LearningAlgorithm
+from lightning_vsml.mapping import map_layers
+from lightning_vsml.measure import Measurements
+from lightning_vsml.ticks import State
+
+FORWARD = ("cell", "module")
+
+
+class NonFiniteError(ArithmeticError):
+    """The loss, a feedback or a state change is infinite or not a number; nothing was written."""
+
+
+class GraphError(RuntimeError):
+    """The loss cannot be followed back to a mapped layer."""
+
+
+@dataclass
+class Call:
+    """One use of a mapped layer in a training step.
+
+    Attributes:
+        name: of the layer.
+        x: its input, with the graph of the glue before it.
+        version: of ``x`` when it was used.
+        leaf: its output, where the glue behind it begins.
+    """
+
+    name: str
+    x: Tensor
+    version: int
+    leaf: Tensor
+
+
+class Bridge:
+    """A model bound to a learning algorithm for the duration of a fit.
+
+    Args:
+        model: the user's module, on its device.
+        algorithm: how the synapses run.
+        unmapped: what to do with parameters no mapped layer owns; see :func:`~lightning_vsml.mapping.map_layers`.
+        forward: ``"cell"`` computes layers by forward ticks, ``"module"`` by the layers themselves.
+        states: states to continue from, by layer name; layers without are encoded from their weights.
+
+    Raises:
+        MappingError: the model cannot be mapped.
+        ValueError: ``states`` do not fit the model.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        algorithm: LearningAlgorithm,
+        *,
+        unmapped: str = "error",
+        forward: str = "cell",
+        states: dict[str, State] | None = None,
+    ) -> None:
+        self.model = model
+        self.mapping = map_layers(model, unmapped)
+        self.grids = self.mapping.grids
+        self.forward_by = forward
+        self.algorithms = {name: algorithm.to(*self._placement(name)) for name in self.grids}
+        self.states = self._place(states or {})
+        self.pending: dict[str, Change] = {}
+        self.tape: list[Call] = []
+        self.measurements: Measurements | None = None
+        self.to_optimizer = set(self.mapping.unmapped) if unmapped == "optimizer" else set()
+        self.reached: set[str] = set()  # layers that feedback has reached
+
+    @property
+    def live(self) -> list[str]:
+        """Names of the mapped layers that are trainable now."""
+        return [name for name, grid in self.grids.items() if grid.layer.weight.requires_grad]
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """Within, mapped layers run by their states, and no parameter but the optimizer's own asks for a gradient."""
+        self.tape = []
+        live = self.live
+        self._read_weights(live)
+        parameters = [
+            parameter
+            for name, parameter in self.model.named_parameters()
+            if parameter.requires_grad and name not in self.to_optimizer
+        ]
+        try:
+            for parameter in parameters:
+                parameter.requires_grad_(False)
+            for name in live:
+                self.grids[name].layer.forward = partial(self._forward, name)
+            yield
+        finally:
+            for name in live:
+                vars(self.grids[name].layer).pop("forward", None)
+            for parameter in parameters:
+                parameter.requires_grad_(True)
+
+    def sweep(self, loss: Tensor, gain: float, step: int) -> None:
+        """Turn a loss into pending state changes, and the tape back to the first layer.
+
+        Args:
+            loss: scalar, as the user's step gave it.
+            gain: factor on the feedback: learning rate over the algorithm's own.
+            step: named in error messages.
+
+        Raises:
+            GraphError: the loss does not depend on a mapped layer.
+            NonFiniteError: loss, feedback or change; no change is pending from this call.
+        """
+        tape, self.tape = self.tape, []
+        if not (tape and loss.requires_grad):
+            raise GraphError(_NO_PATH.format(layers=", ".join(self.grids)))
+        samples = max(1, self.grids[tape[0].name].samples(tape[0].x))
+        scale = samples * (gain or 1.0)  # with a gain of 0 messages still flow, and changes are dropped
+        torch.autograd.backward(loss, retain_graph=True)  # two layers may share the glue before them
+        changes: list[tuple[str, Change]] = []
+        finite = [("the loss", torch.isfinite(loss.detach()).all())]
+        for call in reversed(tape):
+            if call.leaf.grad is None:
+                continue
+            change, healthy = self._learn(call, scale, samples)
+            changes.append((call.name, change))
+            finite += [(f"{what} of layer {call.name!r}", flag) for what, flag in healthy]
+        if not changes:
+            raise GraphError(_NO_PATH.format(layers=", ".join(self.grids)))
+        flags = torch.stack([flag.to(loss.device) for _, flag in finite]).tolist()  # the only wait for the device
+        if not all(flags):
+            raise NonFiniteError(
+                f"step {step}: expected finite numbers, but {finite[flags.index(False)][0]} is not (loss = "
+                f"{loss.item():.6g}). No weight was changed by this step. Lower lr, or look for what produced it "
+                "in the batch, the model or the loss."
+            )
+        self.reached.update(name for name, _ in changes)
+        for name, change in changes if gain else []:
+            self.pending[name] = self.pending[name].plus(change) if name in self.pending else change
+
+    @torch.no_grad()
+    def commit(self, reduce: Callable[[Tensor], Tensor] = lambda change: change) -> bool:
+        """Merge pending changes into the states and write the weights back.
+
+        Args:
+            reduce: mean over processes, applied to a layer's change of h and of c.
+
+        Returns:
+            Whether anything was pending.
+        """
+        pending, self.pending = self.pending, {}
+        for name, change in pending.items():
+            grid, algorithm, old = self.grids[name], self.algorithms[name], self.states[name]
+            change = change._replace(h=reduce(change.h), c=reduce(change.c))
+            new = self.states[name] = algorithm.commit(old, change)
+            weights = algorithm.decode(new)
+            grid.write(weights)
+            if self.measurements is not None:
+                self.measurements.committed(name, new, weights - algorithm.decode(old))
+        return bool(pending)
+
+    def forget(self) -> None:
+        """Drop what is pending, as ``zero_grad`` drops gradients."""
+        self.pending = {}
+
+    def _forward(self, name: str, input: Tensor) -> Tensor:
+        """A mapped layer's forward while attached."""
+        grid, algorithm = self.grids[name], self.algorithms[name]
+        grid.check(input)
+        recording = torch.is_grad_enabled()
+        with torch.no_grad():
+            if self.forward_by == "module":
+                output = type(grid.layer).forward(grid.layer, input)
+            else:
+                dtype = _output_dtype(input)
+                with torch.autocast(input.device.type, enabled=False):
+                    y = algorithm.forward(self.states[name], grid.messages(input, algorithm.cell.W.dtype))
+                    output = grid.output(y, input).to(dtype)
+        if not recording:
+            return output
+        leaf = output.detach().requires_grad_()
+        self.tape.append(Call(name, input, input._version, leaf))
+        return leaf.clone()  # the user may work in place on it, which a leaf forbids
+
+    def _learn(self, call: Call, scale: float, samples: int) -> tuple[Change, list[tuple[str, Tensor]]]:
+        grid, algorithm, state = self.grids[call.name], self.algorithms[call.name], self.states[call.name]
+        if call.x._version != call.version:
+            raise GraphError(
+                f"the input of layer {call.name!r} was changed in place after the layer had used it; learning needs it "
+                "as it was. Use the out-of-place operation, or clone it first."
+            )
+        dtype = algorithm.cell.W.dtype
+        with torch.enable_grad():
+            x = grid.messages(call.x, dtype)
+        with torch.no_grad():
+            e = -scale * grid.feedback(call.leaf.grad.to(dtype))  # e = -S dLoss/dy, times the gain
+            change, message = algorithm.learn(state, x.detach(), e, samples)
+        if x.requires_grad:
+            torch.autograd.backward(x, message / -scale, retain_graph=True)
+        if self.measurements is not None:
+            self.measurements.learned(call.name, algorithm, state, x.detach(), e, change, message)
+        return change, [("the feedback", torch.isfinite(e).all()), ("the change", torch.isfinite(change.c).all())]
+
+    @torch.no_grad()
+    def _read_weights(self, names: list[str]) -> None:
+        """Follow weights that somebody else changed (clamping, averaging, loading); else exactly the identity."""
+        for name in names:
+            grid, algorithm = self.grids[name], self.algorithms[name]
+            weights = grid.read(grid.layer.weight.dtype)
+            if name in self.states:
+                self.states[name] = algorithm.overwrite(self.states[name], weights)
+            else:
+                self.states[name] = algorithm.encode(weights)
+
+    def _placement(self, name: str) -> tuple[torch.device, torch.dtype]:
+        weight = self.grids[name].layer.weight
+        return weight.device, torch.float64 if weight.dtype == torch.float64 else torch.float32
+
+    def _place(self, states: dict[str, State]) -> dict[str, State]:
+        placed = {}
+        for name, state in states.items():
+            units = next(iter(self.algorithms.values())).cell.units
+            want = (*self.grids[name].shape, units) if name in self.grids else "no such layer"
+            if any(tuple(tensor.shape) != want for tensor in state):
+                raise ValueError(
+                    f"the states of layer {name!r} in the checkpoint have shape {tuple(state.c.shape)}, but the model "
+                    f"has {want}. Resume with the model that the checkpoint was made with."
+                )
+            placed[name] = State(*(tensor.to(*self._placement(name)) for tensor in state))
+        return placed
+
+
+def _output_dtype(x: Tensor) -> torch.dtype:
+    """What the layer itself would give for ``x``."""
+    if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
+        return torch.get_autocast_dtype(x.device.type)
+    return x.dtype
+
+
+_NO_PATH = (
+    "expected a loss that depends on the output of a mapped layer, but no way leads back from it to any of: {layers}. "
+    "Return the loss with its graph from training_step (no .detach(), .item() or torch.no_grad() on the way)."
+)

@@ -1,0 +1,204 @@
+"""Learning algorithms on disk: ``<name>.safetensors`` holds the tensors, ``<name>.json`` beside it the card.
+
+The card says how to run the tensors (sizes, protocol, codec, stability), how they were made, what they were
+measured at, and the sha256 of the tensor file. Nothing is unpickled; files are replaced atomically.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import load as parse_safetensors
+from safetensors.torch import save as render_safetensors
+
+from lightning_vsml.algorithm import Codec, LearningAlgorithm, Protocol, Stability
+from lightning_vsml.ticks import Cell, Tick
+
+FORMAT = "lightning_vsml"
+VERSION = 1  # of the files; a reader takes this and all older versions
+KINDS = ("constructed", "cloned", "meta-learned")
+
+
+class CheckpointError(ValueError):
+    """A file that is missing, damaged, foreign, or newer than this package."""
+
+
+def shipped_dir() -> Path:
+    """Where the algorithms that come with the package lie."""
+    package = Path(__file__).parent
+    installed = package / "_checkpoints"
+    return installed if installed.is_dir() else package.parent / "checkpoints"
+
+
+def names() -> list[str]:
+    """Names of the shipped algorithms.
+
+    >>> names()
+    ['backprop']
+    """
+    return sorted(path.stem for path in shipped_dir().glob("*.safetensors"))
+
+
+def card_path(path: Path) -> Path:
+    """The card that belongs to a tensor file."""
+    return path.with_suffix(".json")
+
+
+def load(name_or_path: str | os.PathLike[str], device: torch.device | str = "cpu") -> LearningAlgorithm:
+    """Load an algorithm by the name of a shipped one, or by the path of its ``.safetensors`` file.
+
+    Args:
+        name_or_path: a string without a folder or ending is a name, anything else a path.
+        device: where its tensors go, whatever device they were made on.
+
+    Raises:
+        CheckpointError: unknown name; missing, damaged, foreign or newer file.
+
+    >>> load("backprop")
+    LearningAlgorithm('backprop', units=5, |V_M|=190, lr=0.1)
+    """
+    path = _find(name_or_path)
+    card = _read_card(card_path(path))
+    content = path.read_bytes()
+    if (digest := hashlib.sha256(content).hexdigest()) != card.get("sha256"):
+        raise CheckpointError(
+            f"{path} is damaged or does not belong to its card: expected sha256 {card.get('sha256')}, got {digest}. "
+            "Copy or make both files again."
+        )
+    try:
+        tensors = parse_safetensors(content)
+        algorithm = _assemble(card, tensors)
+    except (KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
+        raise CheckpointError(
+            f"{path} and its card do not describe a learning algorithm: {error!r}. Make both files again."
+        ) from error
+    return algorithm.to(device)
+
+
+def save(
+    algorithm: LearningAlgorithm,
+    path: str | os.PathLike[str],
+    *,
+    made_by: Mapping[str, Any],
+    measured: list[Mapping[str, Any]] | None = None,
+) -> None:
+    """Write an algorithm and its card.
+
+    Args:
+        algorithm: its own ``card`` gives ``kind`` and whatever else belongs to it.
+        path: the ``.safetensors`` file; its stem becomes the name.
+        made_by: how it was made: command, and where they apply data, seed, steps, device.
+        measured: what it was measured at: data set, steps, accuracy, baseline, command.
+
+    Raises:
+        ValueError: wrong ending or kind; nothing is written.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise ValueError(f"a checkpoint's file name should end in .safetensors, got {path.name!r}.")
+    kind = algorithm.card.get("kind")
+    if kind not in KINDS:
+        raise ValueError(f"algorithm.card['kind'] should be one of {KINDS}, got {kind!r}.")
+    content = render_safetensors(_tensors(algorithm), metadata={"format": FORMAT, "version": str(VERSION)})
+    card = {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": path.stem,
+        **algorithm.card,
+        "cell": {
+            "units": algorithm.cell.units,
+            "forward_channels": algorithm.cell.V.shape[0],
+            "backward_channels": algorithm.cell.U.shape[0],
+            "parameters": algorithm.cell.size,
+            "nonzero_parameters": sum(int(parameter.count_nonzero()) for parameter in algorithm.cell),
+            "dtype": str(algorithm.cell.W.dtype).removeprefix("torch."),
+        },
+        "protocol": {
+            phase: [step._asdict() for step in steps] for phase, steps in algorithm.protocol._asdict().items()
+        },
+        "memory": list(algorithm.memory),
+        "lr": algorithm.lr,
+        "stability": algorithm.stability._asdict(),
+        "made_by": {**made_by, "torch": torch.__version__, "python": platform.python_version()},
+        "measured": list(measured or algorithm.card.get("measured", [])),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
+    replace_file(path, content)
+    replace_file(card_path(path), text.encode())
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write ``content`` beside ``path`` and move it there, so that no reader meets half a file."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o644)  # mkstemp's 0600 would travel into wheels
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _find(name_or_path: str | os.PathLike[str]) -> Path:
+    path = Path(name_or_path)
+    if isinstance(name_or_path, str) and path.suffix == "" and path.name == name_or_path:
+        if name_or_path not in names():
+            raise CheckpointError(
+                f"unknown learning algorithm {name_or_path!r}; the shipped ones are: {', '.join(names()) or 'none'}. "
+                "Give one of these names, or the path of a .safetensors file."
+            )
+        return shipped_dir() / f"{name_or_path}.safetensors"
+    if path.suffix != ".safetensors":
+        raise CheckpointError(f"expected the path of a .safetensors file, got {str(path)!r}.")
+    for needed, what in ((path, "checkpoint"), (card_path(path), "card of the checkpoint")):
+        if not needed.is_file():
+            raise CheckpointError(f"the {what}, {needed}, does not exist. Both files are needed, side by side.")
+    return path
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path} is damaged: it is not JSON ({error}). Copy or make it again.") from error
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        raise CheckpointError(f'{path} is not the card of a {FORMAT} checkpoint: it lacks "format": "{FORMAT}".')
+    version = card.get("version")
+    if not isinstance(version, int) or version < 1:
+        raise CheckpointError(f"{path} is damaged: its version should be a whole number from 1, got {version!r}.")
+    if version > VERSION:
+        raise CheckpointError(
+            f"{path} has format version {version}, this package reads up to {VERSION}. Upgrade lightning-vsml."
+        )
+    return card
+
+
+def _tensors(algorithm: LearningAlgorithm) -> dict[str, torch.Tensor]:
+    parts = {**algorithm.cell._asdict(), **algorithm.codec._asdict()}
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in parts.items()}
+
+
+def _assemble(card: dict[str, Any], tensors: dict[str, torch.Tensor]) -> LearningAlgorithm:
+    def ticks(phase: str) -> tuple[Tick, ...]:
+        return tuple(Tick(tuple(step["x"]), tuple(step["e"])) for step in card["protocol"][phase])
+
+    return LearningAlgorithm(
+        name=card["name"],
+        cell=Cell(**{name: tensors[name] for name in Cell._fields}),
+        protocol=Protocol(forward=ticks("forward"), learn=ticks("learn")),
+        codec=Codec(**{name: tensors[name] for name in Codec._fields}),
+        memory=tuple(bool(unit) for unit in card["memory"]),
+        lr=float(card["lr"]),
+        stability=Stability(**card["stability"]),
+        card=card,
+    )

@@ -1,0 +1,184 @@
+"""The Lightning callback: hooks and checks, nothing else."""
+
+import math
+import os
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from lightning_vsml import checkpoints, report
+from lightning_vsml.algorithm import LearningAlgorithm
+from lightning_vsml.bridge import FORWARD, Bridge
+from lightning_vsml.checks import check_automatic, check_stepped, check_trainer, warn_ineffective, warn_silent
+from lightning_vsml.mapping import UNMAPPED
+from lightning_vsml.measure import Measurements
+from lightning_vsml.takeover import TakeOver
+from lightning_vsml.ticks import State
+
+
+class VSMLLearner(Callback):
+    """Trains an unmodified LightningModule by running a learning algorithm forward, without an optimizer.
+
+    >>> from lightning.pytorch import Trainer
+    >>> trainer = Trainer(callbacks=[VSMLLearner()], logger=False)
+
+    Every weight of the mapped layers (``nn.Linear``, ``nn.Conv2d``) becomes a small LSTM state, a synapse; all share
+    the algorithm's one LSTM. Whatever else the model does is glue and stays the user's code. After each step the
+    weights are written back, so validation, checkpoints and export see the plain module. The optimizer that the
+    module configures is created but not stepped; if it has a learning-rate scheduler, the learner follows the
+    scheduled ratio (current / initial learning rate of the first parameter group).
+
+    Args:
+        algorithm: name of a shipped algorithm, path of a ``.safetensors`` file, or a
+            :class:`~lightning_vsml.LearningAlgorithm`.
+        lr: scales the feedback so that ``VSMLLearner("backprop", lr=r)`` follows ``torch.optim.SGD(lr=r)``.
+            ``None`` takes the default of the algorithm's card.
+        unmapped: trainable parameters that no mapped layer owns: ``"error"`` names them, ``"freeze"`` keeps them as
+            they are, ``"optimizer"`` leaves them to the user's optimizer (one process, no ``16-mixed`` precision).
+        forward: ``"cell"`` computes mapped layers by forward ticks; ``"module"`` by the layers themselves, with the
+            decoded weights, and keeps only learning in the cell.
+        diagnostics: also log how far update and message are from the delta rule (cosines, per layer).
+
+    Raises:
+        CheckpointError: unknown name, or a missing, damaged, foreign or newer file.
+        ValueError: another argument is out of range.
+    """
+
+    def __init__(
+        self,
+        algorithm: str | os.PathLike[str] | LearningAlgorithm = "backprop",
+        *,
+        lr: float | None = None,
+        unmapped: str = "error",
+        forward: str = "cell",
+        diagnostics: bool = False,
+    ) -> None:
+        super().__init__()
+        for what, value, known in (("unmapped", unmapped, UNMAPPED), ("forward", forward, FORWARD)):
+            if value not in known:
+                raise ValueError(f"{what} should be one of {', '.join(map(repr, known))}, got {value!r}.")
+        self.algorithm = algorithm if isinstance(algorithm, LearningAlgorithm) else checkpoints.load(algorithm)
+        self.lr = self.algorithm.lr if lr is None else float(lr)
+        if not (math.isfinite(self.lr) and self.lr >= 0):
+            raise ValueError(f"lr should be a finite number of at least 0, or None for the default, got {lr!r}.")
+        self.unmapped, self.forward, self.diagnostics = unmapped, forward, diagnostics
+        self._bridge: Bridge | None = None
+        self._takeover: TakeOver | None = None
+        self._resumed: dict[str, Any] | None = None
+
+    # --- before fit
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check what can be known before anything runs."""
+        if stage != "fit":
+            return
+        self._resumed = None
+        self._release()
+        check_automatic(pl_module)
+        check_trainer(trainer, VSMLLearner, self.unmapped)
+        warn_ineffective(trainer, pl_module)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep the states of a checkpoint for the fit that resumes from it."""
+        self._resumed = state_dict
+
+    # --- fit
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Bind: weights are loaded and on their device by now."""
+        check_automatic(pl_module)  # a module may decide in its own setup
+        resumed, self._resumed = self._resumed, None
+        bridge = Bridge(
+            pl_module,
+            self.algorithm,
+            unmapped=self.unmapped,
+            forward=self.forward,
+            states=self._states(resumed) if resumed else None,
+        )
+        self._bridge = bridge
+        self._takeover = TakeOver(
+            trainer.strategy, pl_module, bridge, lambda: self._gain(trainer), hybrid=bool(bridge.to_optimizer)
+        )
+        if trainer.is_global_zero:
+            report.show(report.summary(bridge.mapping, self.algorithm, self.lr, self.unmapped))
+
+    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        """Measure on the steps that Lightning logs."""
+        if self._bridge is not None and self._bridge.measurements is None and _logs_now(trainer):
+            self._bridge.measurements = Measurements(cosines=self.diagnostics)
+
+    def on_before_zero_grad(self, *_: Any) -> None:
+        """Pending changes go where gradients go."""
+        if self._bridge is not None:
+            self._bridge.forget()
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        """Hand the measurements of a finished step to the loggers."""
+        bridge = self._bridge
+        if bridge is None or bridge.measurements is None or not bridge.measurements.complete:
+            return
+        metrics, bridge.measurements = bridge.measurements.metrics(), None
+        for logger in trainer.loggers:
+            logger.log_metrics(metrics, step=trainer.fit_loop.epoch_loop._batches_that_stepped)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Notice a module that goes around the learner, and layers it never reached."""
+        takeover, bridge = self._takeover, self._bridge
+        if takeover is None or bridge is None or takeover.sweeps == 0:
+            return
+        check_stepped(pl_module, takeover.sweeps, takeover.commits)
+        silent = [name for name in bridge.live if name not in bridge.reached]
+        warn_silent(silent)
+        bridge.reached.update(silent)  # once is enough
+
+    # --- after fit
+
+    def state_dict(self) -> dict[str, Any]:
+        """States as plain tensors, and the algorithm they belong to."""
+        states = self._bridge.states if self._bridge is not None else {}
+        return {
+            "algorithm": self.algorithm.name,
+            "fingerprint": self.algorithm.fingerprint,
+            "states": {name: dict(state._asdict()) for name, state in states.items()},
+        }
+
+    def on_exception(self, *_: Any) -> None:
+        """After an error or Ctrl-C only this hook runs."""
+        self._release()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Give the strategy its methods back; the states stay readable for ``save_checkpoint`` after fit."""
+        self._release()
+
+    def __repr__(self) -> str:
+        return (
+            f"VSMLLearner({self.algorithm.name!r}, lr={self.lr}, unmapped={self.unmapped!r}, forward={self.forward!r}, "
+            f"diagnostics={self.diagnostics})"
+        )
+
+    def _release(self) -> None:
+        if self._takeover is not None:
+            self._takeover.release()
+            self._takeover = None
+
+    def _gain(self, trainer: Trainer) -> float:
+        """Factor on the feedback: learning rate, as scheduled, over the algorithm's own."""
+        group = trainer.optimizers[0].param_groups[0]
+        initial = group.get("initial_lr")
+        scheduled = float(group["lr"]) / float(initial) if trainer.lr_scheduler_configs and initial else 1.0
+        return self.lr / self.algorithm.lr * scheduled
+
+    def _states(self, resumed: dict[str, Any]) -> dict[str, State]:
+        if resumed["fingerprint"] != self.algorithm.fingerprint:
+            raise MisconfigurationException(
+                f"the checkpoint was made by the learning algorithm {resumed['algorithm']!r} (fingerprint "
+                f"{resumed['fingerprint'][:12]}), this learner runs {self.algorithm.name!r} "
+                f"({self.algorithm.fingerprint[:12]}). Resume with the same algorithm, or load only the weights and "
+                "start a new fit."
+            )
+        return {name: State(**state) for name, state in resumed["states"].items()}
+
+
+def _logs_now(trainer: Trainer) -> bool:
+    return bool(trainer.loggers) and trainer._logger_connector.should_update_logs

@@ -1,0 +1,62 @@
+"""Numbers about a learning step, taken only on steps that are logged."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lightning_vsml.algorithm import Change, LearningAlgorithm
+from lightning_vsml.ticks import State
+
+
+class Measurements:
+    """Collects, per layer, what :meth:`metrics` names.
+
+    Args:
+        cosines: also compare with the delta rule; costs two matrix products per layer.
+    """
+
+    def __init__(self, cosines: bool = False) -> None:
+        self.cosines = cosines
+        self.complete = False  # a commit was measured
+        self._values: dict[str, Tensor] = {}
+
+    def learned(
+        self,
+        name: str,
+        algorithm: LearningAlgorithm,
+        state: State,
+        x: Tensor,
+        e: Tensor,
+        change: Change,
+        message: Tensor,
+    ) -> None:
+        """After the learn ticks of one call: ``x`` (R, G, A), ``e`` (R, G, B), ``message`` (R, G, A)."""
+        key = f"vsml/feedback_norm/{name}"
+        before = self._values.get(key, e.new_zeros(()))
+        self._values[key] = torch.hypot(before, e.norm())
+        if self.cosines:
+            delta = torch.einsum("rga,rgb->gab", x, e)
+            self._values[f"vsml/update_cosine/{name}"] = _cosine(change.c @ algorithm.codec.decode, delta)
+            exact = torch.einsum("rgb,gab->rga", e, algorithm.decode(state))
+            self._values[f"vsml/message_cosine/{name}"] = _cosine(message, exact)
+
+    def committed(self, name: str, state: State, update: Tensor) -> None:
+        """After a commit: the new state and the weights' change ``(G, A, B)``."""
+        self.complete = True
+        self._values[f"vsml/update_norm/{name}"] = update.norm()
+        self._values[f"vsml/state_absmax/{name}"] = torch.maximum(state.h.abs().max(), state.c.abs().max())
+
+    def metrics(self) -> dict[str, float]:
+        """For each layer:
+
+        * ``vsml/feedback_norm``: L2 norm of the feedback e as it entered the cell, over all rows and outputs;
+        * ``vsml/update_norm``: L2 norm of the change of the decoded weights;
+        * ``vsml/state_absmax``: the largest magnitude of any h or c;
+        * with cosines, ``vsml/update_cosine`` and ``vsml/message_cosine``: between the layer's update and
+          ``sum x e``, and between its backward message and ``sum_b e w``. Both are 1 for backpropagation.
+        """
+        return {key: value.item() for key, value in self._values.items()}
+
+
+def _cosine(a: Tensor, b: Tensor) -> Tensor:
+    return F.cosine_similarity(a.flatten(), b.flatten(), dim=0)

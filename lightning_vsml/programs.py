@@ -1,0 +1,143 @@
+"""Learning algorithms written by hand into a cell.
+
+``python -m lightning_vsml.programs backprop --out checkpoints/backprop.safetensors`` makes a checkpoint.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lightning_vsml.algorithm import Codec, LearningAlgorithm, Protocol
+from lightning_vsml.ticks import Cell, Tick
+
+_I, _F, _G, _O = range(4)  # where the gates stand in the last dimension of a cell's parameters
+_OPEN, _SHUT = 25.0, -25.0  # sigm(25) is 1 - 1.4e-11: 1 exactly in float32
+
+# For each dtype: small enough that gates stay in their linear part, large enough against rounding.
+# Powers of two, so that weight -> state -> weight is exact.
+_CONSTANTS = {
+    torch.float32: {"scale": 2.0**10, "eps": 2.0**-8, "zeta": 2.0**-8, "k": 2.0**8},
+    torch.float64: {"scale": 2.0**14, "eps": 2.0**-12, "zeta": 2.0**-12, "k": 2.0**12},
+}
+
+
+def backprop(
+    *,
+    lr: float = 0.1,
+    dtype: torch.dtype = torch.float32,
+    scale: float | None = None,
+    eps: float | None = None,
+    zeta: float | None = None,
+    k: float | None = None,
+) -> LearningAlgorithm:
+    """Backpropagation and SGD in five LSTM units, exact up to saturation.
+
+    Because ``sigm(z) - sigm(-z) = tanh(z / 2)``, a pair of units with mirrored gates forms a signed product:
+
+    ====  =================  ======================================================================
+    unit  role               gates
+    ====  =================  ======================================================================
+    0, 1  the weight,        i = f = 1; g = tanh(rho (h2 + h3));
+          c = w / scale      o = sigm(±(2 x / k + 2 eps e))
+    2, 3  the product x e    i = sigm(±2 x / k); g = tanh(±eps e); f = 0; o = 1
+    4     backward message   i = sigm(2 x / k); o = sigm(-2 x / k); f = 0; g = tanh(zeta scale / eps (h0 - h1))
+    ====  =================  ======================================================================
+
+    * forward tick: x on channel 0; ``y = sum_a k scale (h0 - h1) = k tanh(x / k) scale tanh(w / scale)``;
+    * learn tick 1: x on channel 1, and e: units 2, 3 form x e, units 0, 1 form ``h0 - h1 ~ eps e w / scale``;
+    * learn tick 2: x on channel 1: the weight takes ``dw = lr e k tanh(x / k)`` (``rho = lr k / (scale eps)``), and
+      unit 4 passes ``e w sech(x / k)^2`` on.
+
+    Writing the weight through ``i = sigm(±x)``, ``g = tanh(e)`` directly would also store their common mode, a bias
+    per synapse; reading ``e w`` after the write would use the new weight. Hence two ticks.
+
+    Relative errors: ``(x / k)^2 / 3`` in y and dw, ``(w / scale)^2 / 3`` in y, ``(eps e)^2 / 3`` in dw and the message,
+    ``(zeta e w)^2 / 3`` in the message; about ``k 2^-24`` by rounding in float32.
+
+    Args:
+        lr: the learning rate of SGD that it follows.
+        dtype: of the parameters; chooses the constants that are not given.
+        scale: S of the paper's scaled weights; |w| much smaller than it stays linear.
+        eps: gain of the feedback; |eps e| much smaller than 1 stays linear.
+        zeta: gain of the backward message; |zeta e w| much smaller than 1 stays linear.
+        k: input range. 1 gives the paper's synapse ``tanh(x) w`` (eq. 14); a large one a linear layer.
+
+    Returns:
+        The algorithm, named ``backprop``.
+
+    Raises:
+        ValueError: no constants are known for ``dtype``, or one is not positive.
+    """
+    if dtype not in _CONSTANTS:
+        raise ValueError(f"dtype should be one of {[str(known) for known in _CONSTANTS]}, got {dtype}.")
+    given = {"scale": scale, "eps": eps, "zeta": zeta, "k": k}
+    constants = _CONSTANTS[dtype] | {name: value for name, value in given.items() if value is not None}
+    for name, value in {"lr": lr, **constants}.items():
+        if not value > 0:
+            raise ValueError(f"{name} should be positive, got {value}.")
+    scale, eps, zeta, k = (constants[name] for name in given)
+
+    N = 5
+    W, V, U, b = (torch.zeros(rows, 4, N, dtype=torch.float64) for rows in (N, 2, 1, 1))
+    for weight, sign in ((0, 1.0), (1, -1.0)):
+        b[0, _I, weight] = b[0, _F, weight] = _OPEN
+        W[2, _G, weight] = W[3, _G, weight] = lr * k / (scale * eps)  # rho
+        V[0, _O, weight] = sign * 2 / k
+        U[0, _O, weight] = sign * 2 * eps
+        W[weight, _G, 4] = sign * zeta * scale / eps
+    for product, sign in ((2, 1.0), (3, -1.0)):
+        b[0, _F, product], b[0, _O, product] = _SHUT, _OPEN
+        V[1, _I, product] = sign * 2 / k
+        U[0, _G, product] = sign * eps
+    b[0, _F, 4] = _SHUT
+    V[1, _I, 4], V[1, _O, 4] = 2 / k, -2 / k
+
+    def column(*entries: float) -> Tensor:
+        return torch.tensor(entries, dtype=torch.float64)
+
+    cell = Cell(
+        W=W.flatten(1),
+        V=V.flatten(1),
+        U=U.flatten(1),
+        b=b.flatten(),
+        P_f=column(k * scale, -k * scale, 0, 0, 0).unsqueeze(-1),
+        P_b=column(0, 0, 0, 0, 4 / zeta).unsqueeze(-1),
+    )
+    codec = Codec(
+        encode=column(1 / scale, 1 / scale, 0, 0, 0),
+        decode=column(scale / 2, scale / 2, 0, 0, 0),
+    )
+    return LearningAlgorithm(
+        name="backprop",
+        cell=cell,
+        protocol=Protocol(forward=(Tick(x=(0,)),), learn=(Tick(x=(1,), e=(0,)), Tick(x=(1,)))),
+        codec=codec,
+        memory=(True, True, False, False, False),
+        lr=lr,
+        card={"kind": "constructed", "constants": constants},
+    ).to(dtype=dtype)
+
+
+PROGRAMS: dict[str, Callable[..., LearningAlgorithm]] = {"backprop": backprop}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line: write a program as a checkpoint and its card."""
+    from lightning_vsml import checkpoints
+
+    parser = argparse.ArgumentParser(prog="python -m lightning_vsml.programs", description=__doc__)
+    parser.add_argument("program", choices=sorted(PROGRAMS))
+    parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
+    parser.add_argument("--lr", type=float, default=0.1, help="learning rate of SGD that it follows (default 0.1)")
+    options = parser.parse_args(arguments)
+    algorithm = PROGRAMS[options.program](lr=options.lr)
+    command = f"python -m lightning_vsml.programs {options.program} --lr {options.lr} --out {options.out.name}"
+    checkpoints.save(algorithm, options.out, made_by={"command": command, "device": "none (constructed)"})
+    print(f"wrote {options.out} and {checkpoints.card_path(options.out)}")
+
+
+if __name__ == "__main__":
+    main()

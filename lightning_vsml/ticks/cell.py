@@ -1,0 +1,87 @@
+"""The shared LSTM (V_M), the synapse states it drives (V_L), and what a tick feeds it."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class State(NamedTuple):
+    """The LSTM states of a synapse grid: one layer's share of V_L.
+
+    Attributes:
+        h: outputs, shape ``(..., A, B, N)``; A = fan-in (with the bias row), B = fan-out, N = units.
+        c: memories, same shape. Leading dimensions are groups ``(G, A, B, N)`` in a merged state, and
+            samples and groups ``(R, G, A, B, N)`` during an unroll.
+    """
+
+    h: Tensor
+    c: Tensor
+
+
+class Cell(NamedTuple):
+    """The parameters V_M of the shared LSTM, with N units and gates in the order i, f, g, o.
+
+    Attributes:
+        W: own state -> gates, ``(N, 4N)``.
+        V: forward message (M_f channels) -> gates, ``(M_f, 4N)``.
+        U: backward message (M_b channels) -> gates, ``(M_b, 4N)``.
+        b: gate biases, ``(4N,)``.
+        P_f: h -> forward message out, ``(N, M_f')``.
+        P_b: h -> backward message out, ``(N, M_b')``.
+    """
+
+    W: Tensor
+    V: Tensor
+    U: Tensor
+    b: Tensor
+    P_f: Tensor
+    P_b: Tensor
+
+    @property
+    def units(self) -> int:
+        """N, the number of LSTM units of a synapse."""
+        return self.W.shape[0]
+
+    @property
+    def size(self) -> int:
+        """|V_M|, the number of parameters of the learning algorithm."""
+        return sum(parameter.numel() for parameter in self)
+
+    def validate(self) -> None:
+        """Check that the shapes fit each other.
+
+        Raises:
+            ValueError: names the parameter, the shape expected and the shape found.
+        """
+        N = self.W.shape[0]
+        expected = {
+            "W": (N, 4 * N),
+            "V": (None, 4 * N),
+            "U": (None, 4 * N),
+            "b": (4 * N,),
+            "P_f": (N, None),
+            "P_b": (N, None),
+        }
+        for (name, shape), parameter in zip(expected.items(), self, strict=True):
+            fits = len(shape) == parameter.dim() and all(
+                want in (None, have) for want, have in zip(shape, parameter.shape, strict=True)
+            )
+            if not fits:
+                wanted = tuple("any" if size is None else size for size in shape)
+                raise ValueError(
+                    f"Cell parameter {name} should have shape {wanted} for N = {N} units (W is "
+                    f"{tuple(self.W.shape)}), got {tuple(parameter.shape)}. Gates are stored side by side "
+                    "in the order i, f, g, o."
+                )
+
+
+class Tick(NamedTuple):
+    """One step of a protocol: which message channels are fed; the others see 0.
+
+    Attributes:
+        x: channels of the forward message (columns of ``Cell.V``'s input) that carry the layer's input.
+        e: channels of the backward message (``Cell.U``'s input) that carry the feedback.
+    """
+
+    x: tuple[int, ...] = ()
+    e: tuple[int, ...] = ()
