@@ -1,14 +1,13 @@
 """The user's module <-> synapse grids.
 
 During a training step each mapped layer's output comes from the forward ticks and enters the user's code as a
-fresh leaf, so autograd sees only the glue between layers. The calls are recorded; :meth:`Bridge.sweep` goes
-through them in reverse: glue turns the loss into feedback at a layer's outputs, learn ticks turn that into a state
+fresh leaf, so autograd sees only the glue between layers. :meth:`Bridge.sweep` goes through the recorded calls in
+reverse: glue turns the loss into feedback at a layer's outputs, learn ticks turn that into a state
 change and a backward message, glue carries the message to the layers before. No gradient passes a weight.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from lightning_vsml.algorithm import Change, LearningAlgorithm
 from lightning_vsml.mapping import map_layers
 from lightning_vsml.measure import Measurements
+from lightning_vsml.tape import Call, Tape
 from lightning_vsml.ticks import State
 
 FORWARD = ("cell", "module")
@@ -24,27 +24,6 @@ FORWARD = ("cell", "module")
 
 class NonFiniteError(ArithmeticError):
     """The loss, a feedback or a state change is infinite or not a number; nothing was written."""
-
-
-class GraphError(RuntimeError):
-    """The loss cannot be followed back to a mapped layer."""
-
-
-@dataclass
-class Call:
-    """One use of a mapped layer in a training step.
-
-    Attributes:
-        name: of the layer.
-        x: its input, with the graph of the glue before it.
-        version: of ``x`` when it was used.
-        leaf: its output, where the glue behind it begins.
-    """
-
-    name: str
-    x: Tensor
-    version: int
-    leaf: Tensor
 
 
 class Bridge:
@@ -78,7 +57,7 @@ class Bridge:
         self.algorithms = {name: algorithm.to(*self._placement(name)) for name in self.grids}
         self.states = self._place(states or {})
         self.pending: dict[str, Change] = {}
-        self.tape: list[Call] = []
+        self.tape = Tape()
         self.measurements: Measurements | None = None
         self.to_optimizer = set(self.mapping.unmapped) if unmapped == "optimizer" else set()
         self.reached: set[str] = set()  # layers that feedback has reached
@@ -91,7 +70,7 @@ class Bridge:
     @contextmanager
     def attached(self) -> Iterator[None]:
         """Within, mapped layers run by their states, and no parameter but the optimizer's own asks for a gradient."""
-        self.tape = []
+        self.tape = Tape()
         live = self.live
         self._read_weights(live)
         parameters = [
@@ -123,29 +102,18 @@ class Bridge:
             GraphError: the loss does not depend on a mapped layer.
             NonFiniteError: loss, feedback or change; no change is pending from this call.
         """
-        tape, self.tape = self.tape, []
-        if not (tape and loss.requires_grad):
-            raise GraphError(_NO_PATH.format(layers=", ".join(self.grids)))
-        samples = max(1, self.grids[tape[0].name].samples(tape[0].x))
+        tape, self.tape = self.tape, Tape()
+        samples = max(1, self.grids[tape.calls[0].name].samples(tape.calls[0].x)) if tape.calls else 1
         scale = samples * (gain or 1.0)  # with a gain of 0 messages still flow, and changes are dropped
-        torch.autograd.backward(loss, retain_graph=True)  # two layers may share the glue before them
+        finite = {"the loss": torch.isfinite(loss.detach()).all()}
         changes: list[tuple[str, Change]] = []
-        finite = [("the loss", torch.isfinite(loss.detach()).all())]
-        for call in reversed(tape):
-            if call.leaf.grad is None:
-                continue
-            change, healthy = self._learn(call, scale, samples)
+        for call in tape.reverse(loss):
+            e, change = self._learn(call, scale, samples)
             changes.append((call.name, change))
-            finite += [(f"{what} of layer {call.name!r}", flag) for what, flag in healthy]
-        if not changes:
-            raise GraphError(_NO_PATH.format(layers=", ".join(self.grids)))
-        flags = torch.stack([flag.to(loss.device) for _, flag in finite]).tolist()  # the only wait for the device
-        if not all(flags):
-            raise NonFiniteError(
-                f"step {step}: expected finite numbers, but {finite[flags.index(False)][0]} is not (loss = "
-                f"{loss.item():.6g}). No weight was changed by this step. Lower lr, or look for what produced it "
-                "in the batch, the model or the loss."
-            )
+            for what, tensor in (("feedback", e), ("state change", change.c)):
+                key = f"the {what} of layer {call.name!r}"
+                finite[key] = finite.get(key, True) & torch.isfinite(tensor).all()
+        _check_finite(finite, loss, step)
         self.reached.update(name for name, _ in changes)
         for name, change in changes if gain else []:
             self.pending[name] = self.pending[name].plus(change) if name in self.pending else change
@@ -188,30 +156,22 @@ class Bridge:
                 with torch.autocast(input.device.type, enabled=False):
                     y = algorithm.forward(self.states[name], grid.messages(input, algorithm.cell.W.dtype))
                     output = grid.output(y, input).to(dtype)
-        if not recording:
-            return output
-        leaf = output.detach().requires_grad_()
-        self.tape.append(Call(name, input, input._version, leaf))
-        return leaf.clone()  # the user may work in place on it, which a leaf forbids
+        return self.tape.record(name, input, output) if recording else output
 
-    def _learn(self, call: Call, scale: float, samples: int) -> tuple[Change, list[tuple[str, Tensor]]]:
+    def _learn(self, call: Call, scale: float, samples: int) -> tuple[Tensor, Change]:
+        """Feedback in, backward message out: returns the feedback e (R, G, B) and the layer's change."""
         grid, algorithm, state = self.grids[call.name], self.algorithms[call.name], self.states[call.name]
-        if call.x._version != call.version:
-            raise GraphError(
-                f"the input of layer {call.name!r} was changed in place after the layer had used it; learning needs it "
-                "as it was. Use the out-of-place operation, or clone it first."
-            )
+        assert call.leaf.grad is not None
         dtype = algorithm.cell.W.dtype
         with torch.enable_grad():
             x = grid.messages(call.x, dtype)
         with torch.no_grad():
             e = -scale * grid.feedback(call.leaf.grad.to(dtype))  # e = -S dLoss/dy, times the gain
             change, message = algorithm.learn(state, x.detach(), e, samples)
-        if x.requires_grad:
-            torch.autograd.backward(x, message / -scale, retain_graph=True)
+        call.send_back(x, message / -scale)
         if self.measurements is not None:
             self.measurements.learned(call.name, algorithm, state, x.detach(), e, change, message)
-        return change, [("the feedback", torch.isfinite(e).all()), ("the change", torch.isfinite(change.c).all())]
+        return e, change
 
     @torch.no_grad()
     def _read_weights(self, names: list[str]) -> None:
@@ -249,7 +209,11 @@ def _output_dtype(x: Tensor) -> torch.dtype:
     return x.dtype
 
 
-_NO_PATH = (
-    "expected a loss that depends on the output of a mapped layer, but no way leads back from it to any of: {layers}. "
-    "Return the loss with its graph from training_step (no .detach(), .item() or torch.no_grad() on the way)."
-)
+def _check_finite(finite: dict[str, Tensor], loss: Tensor, step: int) -> None:
+    flags = torch.stack([flag.to(loss.device) for flag in finite.values()]).tolist()  # the only wait for the device
+    if not all(flags):
+        raise NonFiniteError(
+            f"step {step}: expected finite numbers, but {list(finite)[flags.index(False)]} is not (loss = "
+            f"{loss.item():.6g}). No weight was changed by this step. Lower lr, or look for what produced it in the "
+            "batch, the model or the loss."
+        )

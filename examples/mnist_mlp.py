@@ -1,0 +1,128 @@
+"""Train an ordinary LightningModule on MNIST without optimizer and without backpropagation through its weights.
+
+python examples/mnist_mlp.py                       # the learning algorithm "backprop", run as LSTM states
+python examples/mnist_mlp.py --learner adam        # the same module, learned by Adam
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+from lightning.pytorch import LightningModule, Trainer, seed_everything
+from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset, random_split
+from torchmetrics.classification import MulticlassAccuracy
+
+from lightning_vsml import VSMLLearner, datasets
+
+
+class Classifier(LightningModule):
+    """A multilayer perceptron; nothing in it knows who trains it."""
+
+    def __init__(self, inputs: int, hidden: int, classes: int = 10, optimizer: str = "Adam", lr: float = 1e-3) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.net = nn.Sequential(nn.Flatten(), nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, classes))
+        self.accuracy = nn.ModuleDict({stage: MulticlassAccuracy(classes, average="micro") for stage in _STAGES})
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+    def _step(self, stage: str, batch: tuple[Tensor, Tensor]) -> Tensor:
+        x, y = batch
+        logits = self(x)
+        loss = nn.functional.cross_entropy(logits, y)
+        self.accuracy[stage](logits, y)
+        self.log(f"{stage}/loss", loss, prog_bar=True)
+        self.log(
+            f"{stage}/accuracy", self.accuracy[stage], prog_bar=True, on_step=stage == "fit", on_epoch=stage != "fit"
+        )
+        return loss
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        return self._step("fit", batch)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._step("val", batch)
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._step("test", batch)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return getattr(torch.optim, self.hparams.optimizer)(self.parameters(), lr=self.hparams.lr)
+
+
+_STAGES = ("fit", "val", "test")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--learner", choices=("vsml", "sgd", "adam"), default="vsml")
+    parser.add_argument("--algorithm", default="backprop", help="name or path of the learning algorithm, for vsml")
+    parser.add_argument("--lr", type=float, help="default: the algorithm's own for vsml, 0.1 for sgd, 0.001 for adam")
+    parser.add_argument("--dataset", choices=("auto", *datasets.NAMES), default="auto", help="auto: mnist, else digits")
+    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="holds MNIST/raw/*.gz, or gets them")
+    parser.add_argument("--hidden", type=int, default=32)
+    parser.add_argument("--max-steps", type=int, default=300)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--log-dir", type=Path, default=Path("logs"))
+    return parser.parse_args()
+
+
+def load(name: str, data_dir: Path) -> datasets.Images:
+    if name != "auto":
+        return datasets.load(name, data_dir)
+    try:
+        return datasets.load("mnist", data_dir)
+    except datasets.DatasetError as error:
+        print(f"MNIST is not available, so this runs on scikit-learn's 8x8 digits instead. {error}", flush=True)
+        return datasets.load("digits")
+
+
+def main() -> None:
+    options = parse()
+    try:
+        data = load(options.dataset, options.data_dir)
+    except datasets.DatasetError as error:
+        raise SystemExit(f"error: {error}") from error
+    seed_everything(options.seed, verbose=False)
+
+    mean, std = data.x.mean(), data.x.std()
+    train = TensorDataset((data.x - mean) / std, data.y)
+    test = TensorDataset((data.x_test - mean) / std, data.y_test)
+    train, validation = random_split(train, [0.9, 0.1])
+    train_loader = DataLoader(train, options.batch_size, shuffle=True, drop_last=True)
+    validation_loader, test_loader = DataLoader(validation, 500), DataLoader(test, 500)
+
+    vsml = options.learner == "vsml"
+    torch_lr = options.lr if options.lr is not None and not vsml else {"sgd": 0.1}.get(options.learner, 1e-3)
+    model = Classifier(
+        data.x[0].numel(), options.hidden, optimizer={"sgd": "SGD"}.get(options.learner, "Adam"), lr=torch_lr
+    )
+    logger = TensorBoardLogger(options.log_dir, name=f"{data.name}_{options.learner}")
+    trainer = Trainer(
+        max_steps=options.max_steps,
+        max_epochs=-1,
+        accelerator="auto",
+        devices=1,
+        logger=logger,
+        log_every_n_steps=10,
+        check_val_every_n_epoch=None,
+        val_check_interval=min(100, options.max_steps),
+        callbacks=[TQDMProgressBar(), *([VSMLLearner(options.algorithm, lr=options.lr)] if vsml else [])],
+    )
+    start = time.perf_counter()
+    trainer.fit(model, train_loader, validation_loader)
+    seconds = time.perf_counter() - start
+    [result] = trainer.test(model, test_loader, verbose=False)
+    print(f"test accuracy on {data.name}: {result['test/accuracy']:.2%} ({options.learner}, seed {options.seed})")
+    print(f"{trainer.global_step} steps of {options.batch_size} in {seconds:.1f} s")
+    print(f"curves in {logger.log_dir}: tensorboard --logdir {options.log_dir}")
+
+
+if __name__ == "__main__":
+    main()
