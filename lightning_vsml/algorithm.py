@@ -140,6 +140,10 @@ class LearningAlgorithm:
             codec=Codec(*(vector.to(device, dtype) for vector in self.codec)),
         )
 
+    def on(self, ticks: str) -> "LearningAlgorithm":
+        """The same algorithm on another tick implementation."""
+        return replace(self, ticks=ticks)
+
     def encode(self, weights: Tensor) -> State:
         """Fresh states that stand for ``weights``: ``(G, A, B)`` -> h = 0 and c, ``(G, A, B, N)``."""
         c = weights.to(self.codec.encode.dtype).unsqueeze(-1) * self.codec.encode

@@ -54,8 +54,12 @@ def backprop(
     Writing the weight through ``i = sigm(±x)``, ``g = tanh(e)`` directly would also store their common mode, a bias
     per synapse; reading ``e w`` after the write would use the new weight. Hence two ticks.
 
-    Relative errors: ``(x / k)^2 / 3`` in y and dw, ``(w / scale)^2 / 3`` in y, ``(eps e)^2 / 3`` in dw and the message,
-    ``(zeta e w)^2 / 3`` in the message; about ``k 2^-24`` by rounding in float32.
+    Saturation, as relative errors of first order against a linear layer:
+
+    * y: ``(x / k)^2 / 3 + (w / scale)^2 / 3``;
+    * dw: ``(x / k)^2 / 3 + (eps e)^2 7 / 12`` (a third in tanh(eps e), a quarter in tanh(c) of units 2 and 3);
+    * message: ``(x / k)^2 + (w / scale)^2 / 3 + (eps e)^2 / 3 + (zeta e w)^2 5 / 12``;
+    * and by rounding about ``k 2^-24`` in float32.
 
     Args:
         lr: the learning rate of SGD that it follows.

@@ -1,0 +1,75 @@
+"""Small modules and fits that several test modules use."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
+
+
+def cross_entropy(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    return nn.functional.cross_entropy(net(x), y)
+
+
+class Module(LightningModule):
+    """An ordinary LightningModule around a net and a loss; it remembers its training losses."""
+
+    def __init__(self, net: nn.Module, loss: Loss = cross_entropy, lr: float = 0.1, optimizer: str = "SGD") -> None:
+        super().__init__()
+        self.net, self.loss, self.lr, self.optimizer = net, loss, lr, optimizer
+        self.losses: list[float] = []
+
+    def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
+        loss = self.loss(self.net, *batch)
+        self.losses.append(loss.detach().item())
+        self.log("loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
+        self.log("val_loss", self.loss(self.net, *batch))
+
+    def configure_optimizers(self) -> Any:
+        return getattr(torch.optim, self.optimizer)(self.parameters(), lr=self.lr)
+
+
+def mlp(dtype: torch.dtype = torch.float32, activation: Callable[[], nn.Module] = nn.ReLU) -> nn.Sequential:
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Linear(6, 8), activation(), nn.Linear(8, 4)).to(dtype)
+
+
+def classification(
+    n: int = 96, shape: tuple[int, ...] = (6,), classes: int = 4, dtype: torch.dtype = torch.float32, batch: int = 8
+) -> DataLoader:
+    """Random inputs whose class is a linear function of them; the batches come in a fixed order."""
+    generator = torch.Generator().manual_seed(2)
+    x = torch.randn(n, *shape, generator=generator, dtype=dtype)
+    teacher = torch.randn(x[0].numel(), classes, generator=generator, dtype=dtype)
+    return DataLoader(TensorDataset(x, (x.flatten(1) @ teacher).argmax(1)), batch_size=batch)
+
+
+def trainer(*callbacks: Callback, **settings: Any) -> Trainer:
+    """A quiet Trainer on one CPU; any setting can be given."""
+    quiet: dict[str, Any] = {
+        "accelerator": "cpu",
+        "devices": 1,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "max_epochs": -1,
+    }
+    return Trainer(callbacks=list(callbacks), **{**quiet, **settings})
+
+
+def relative_differences(ours: nn.Module, theirs: nn.Module) -> dict[str, float]:
+    """||ours - theirs|| / ||theirs|| of every parameter."""
+    reference = theirs.state_dict()
+    return {
+        name: float((parameter - reference[name]).norm() / reference[name].norm())
+        for name, parameter in ours.state_dict().items()
+        if name in dict(ours.named_parameters())
+    }

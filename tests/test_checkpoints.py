@@ -1,0 +1,143 @@
+"""Algorithms on disk."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lightning_vsml import CheckpointError, checkpoints, programs
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.safetensors"
+    checkpoints.save(programs.backprop(lr=0.3), path, made_by={"command": "test"})
+    return path
+
+
+def edit_card(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    card = json.loads(checkpoints.card_path(path).read_text())
+    change(card)
+    checkpoints.card_path(path).write_text(json.dumps(card))
+
+
+def test_round_trip(saved: Path) -> None:
+    for given in (saved, str(saved)):
+        loaded = checkpoints.load(given)
+        assert loaded.name == "mine"
+        assert loaded.fingerprint == programs.backprop(lr=0.3).fingerprint
+    assert sorted(file.name for file in saved.parent.iterdir()) == ["mine.json", "mine.safetensors"]
+
+
+def test_float64_keeps_its_dtype(tmp_path: Path) -> None:
+    algorithm = programs.backprop(dtype=torch.float64)
+    checkpoints.save(algorithm, tmp_path / "double.safetensors", made_by={"command": "test"})
+    assert checkpoints.load(tmp_path / "double.safetensors").fingerprint == algorithm.fingerprint
+
+
+@pytest.mark.gpu
+def test_loads_onto_a_gpu(saved: Path) -> None:
+    assert checkpoints.load(saved, device="cuda").cell.W.is_cuda
+
+
+@pytest.mark.parametrize("name", checkpoints.names())
+def test_shipped_cards_are_complete(name: str) -> None:
+    card = checkpoints.load(name).card
+    assert card["name"] == name
+    assert card["kind"] in checkpoints.KINDS
+    assert card["made_by"]["command"].startswith("python -m lightning_vsml.")
+    assert card["cell"]["parameters"] > 0 and card["lr"] > 0
+    assert card["measured"], "a shipped algorithm says what it was measured at"
+
+
+def test_the_shipped_backprop_is_what_its_card_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped = checkpoints.load("backprop")
+    monkeypatch.chdir(tmp_path)
+    programs.main(shipped.card["made_by"]["command"].split()[3:])
+    assert (tmp_path / "backprop.safetensors").read_bytes() == (
+        checkpoints.shipped_dir() / "backprop.safetensors"
+    ).read_bytes()
+    assert checkpoints.load(tmp_path / "backprop.safetensors").fingerprint == shipped.fingerprint
+
+
+def test_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(CheckpointError, match=r"unknown learning algorithm 'adam'.*backprop"):
+        checkpoints.load("adam")
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [("nowhere/x.safetensors", "does not exist"), ("model.ckpt", "expected the path of a .safetensors file")],
+)
+def test_wrong_paths(path: str, message: str) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        checkpoints.load(path)
+
+
+def flip_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (flip_a_byte, "damaged or does not belong to its card: expected sha256"),
+        (lambda path: path.write_bytes(path.read_bytes()[:100]), "damaged or does not belong"),
+        (lambda path: path.write_bytes(b""), "damaged or does not belong"),
+        (lambda path: path.unlink(), "the checkpoint, .* does not exist"),
+        (lambda path: checkpoints.card_path(path).unlink(), "the card of the checkpoint, .* does not exist"),
+        (lambda path: checkpoints.card_path(path).write_text("{"), "damaged: it is not JSON"),
+        (lambda path: checkpoints.card_path(path).write_text("[]"), "not the card of a lightning_vsml checkpoint"),
+        (lambda path: edit_card(path, lambda c: c.update(format="gguf")), "not the card of a lightning_vsml"),
+        (lambda path: edit_card(path, lambda c: c.update(version=99)), "format version 99, .* reads up to 1. Upgrade"),
+        (lambda path: edit_card(path, lambda c: c.update(version="1")), "version should be a whole number"),
+        (lambda path: edit_card(path, lambda c: c.pop("protocol")), "do not describe a learning algorithm"),
+        (lambda path: edit_card(path, lambda c: c.update(memory=[True])), "do not describe a learning algorithm"),
+        (lambda path: edit_card(path, lambda c: c["protocol"]["learn"][0].update(x=[9])), "feeds channels"),
+    ],
+)
+def test_damaged_foreign_or_newer(saved: Path, damage: Callable[[Path], Any], message: str) -> None:
+    damage(saved)
+    with pytest.raises(CheckpointError, match=message):
+        checkpoints.load(saved)
+
+
+def test_foreign_safetensors_with_a_fitting_hash(saved: Path) -> None:
+    import hashlib
+
+    from safetensors.torch import save_file
+
+    save_file({"weight": torch.ones(3)}, saved)
+    edit_card(saved, lambda card: card.update(sha256=hashlib.sha256(saved.read_bytes()).hexdigest()))
+    with pytest.raises(CheckpointError, match="do not describe a learning algorithm"):
+        checkpoints.load(saved)
+
+
+def test_saving_what_cannot_be_saved_writes_nothing(tmp_path: Path) -> None:
+    algorithm = programs.backprop()
+    with pytest.raises(ValueError, match=r"should end in .safetensors"):
+        checkpoints.save(algorithm, tmp_path / "x.pt", made_by={})
+    algorithm.card.pop("kind")
+    with pytest.raises(ValueError, match="kind"):
+        checkpoints.save(algorithm, tmp_path / "x.safetensors", made_by={})
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def fail(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoints.replace_file(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]

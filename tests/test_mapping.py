@@ -1,0 +1,109 @@
+"""Which layers become grids, and what is said about the others."""
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_vsml.grids import Conv2dGrid, LinearGrid
+from lightning_vsml.mapping import MappingError, map_layers
+
+
+class InitialisedLinear(nn.Linear):
+    """A subclass that keeps the forward."""
+
+    def reset_parameters(self) -> None:
+        nn.init.orthogonal_(self.weight)
+
+
+class CosineLinear(nn.Linear):
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return nn.functional.linear(input, nn.functional.normalize(self.weight))
+
+
+def test_finds_layers_and_glue() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.ReLU(), nn.ReLU(), nn.Flatten(), nn.Sequential(InitialisedLinear(8, 4)), nn.Dropout()
+    )
+    mapping = map_layers(model)
+    assert {name: type(grid) for name, grid in mapping.grids.items()} == {"0": Conv2dGrid, "4.0": LinearGrid}
+    assert mapping.glue == {"ReLU": 2, "Flatten": 1, "Dropout": 1}
+    assert mapping.unmapped == []
+
+
+def test_the_model_itself_may_be_a_layer() -> None:
+    assert list(map_layers(nn.Linear(2, 2)).grids) == [""]
+
+
+def test_each_unmapped_parameter_is_named() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3), CosineLinear(3, 3, bias=False), nn.MultiheadAttention(3, 1))
+    model.register_parameter("scale", nn.Parameter(torch.ones(())))
+    with pytest.raises(MappingError) as caught:
+        map_layers(model)
+    for name in (
+        "  scale (Sequential)",
+        "1.weight (LayerNorm)",
+        "1.bias",
+        "2.weight (CosineLinear)",
+        "3.in_proj_weight",
+    ):
+        assert name in str(caught.value)
+    assert "3.out_proj.weight" in str(caught.value)  # nn.MultiheadAttention uses it without calling the layer
+    assert "0.weight" not in str(caught.value)
+    assert 'unmapped="freeze"' in str(caught.value) and 'unmapped="optimizer"' in str(caught.value)
+    for way_out in ("freeze", "optimizer"):
+        assert len(map_layers(model, way_out).unmapped) == 8
+
+
+def test_parametrized_and_weight_normed_layers_are_not_mapped() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.utils.parametrizations.weight_norm(nn.Linear(3, 3)))
+    with pytest.raises(MappingError, match="1.parametrizations.weight.original0"):
+        map_layers(model)
+
+
+def test_a_replaced_forward_is_respected() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    model[1].forward = lambda x: x
+    with pytest.raises(MappingError, match="1.weight"):
+        map_layers(model)
+
+
+@pytest.mark.parametrize("model", [nn.ReLU(), nn.Sequential(nn.Flatten(), nn.LayerNorm(3)), nn.Linear(0, 3)])
+def test_nothing_to_map(model: nn.Module) -> None:
+    with pytest.raises(MappingError, match=r"no trainable layer that can be mapped: expected .* Linear, Conv2d"):
+        map_layers(model)
+
+
+def test_everything_frozen() -> None:
+    with pytest.raises(MappingError, match="and 1 frozen ones"):
+        map_layers(nn.Linear(2, 2).requires_grad_(False))
+
+
+def test_half_frozen() -> None:
+    model = nn.Sequential(nn.Linear(2, 2))
+    model[0].bias.requires_grad_(False)
+    with pytest.raises(
+        MappingError, match="0: expected weight and bias to be both trainable or both frozen, but bias has"
+    ):
+        map_layers(model)
+
+
+def test_tied_weights() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    model[1].weight = model[0].weight
+    with pytest.raises(MappingError, match=r"0.weight and 1.weight are one tied parameter"):
+        map_layers(model)
+    model = nn.Sequential(nn.Embedding(2, 3), nn.Linear(3, 2, bias=False))
+    model[1].weight = model[0].weight
+    with pytest.raises(MappingError, match=r"0.weight and 1.weight are one tied parameter"):
+        map_layers(model)
+
+
+def test_one_layer_under_two_names_is_mapped_once() -> None:
+    layer = nn.Linear(2, 2)
+    assert list(map_layers(nn.Sequential(layer, layer)).grids) == ["0"]
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
+def test_lazy_layers() -> None:
+    with pytest.raises(MappingError, match="lazy and have none yet: 0.weight, 0.bias. Run one batch"):
+        map_layers(nn.Sequential(nn.LazyLinear(3)))
