@@ -87,7 +87,6 @@ def save(
     path: str | os.PathLike[str],
     *,
     made_by: Mapping[str, Any],
-    measured: list[Mapping[str, Any]] | None = None,
 ) -> None:
     """Write an algorithm and its card.
 
@@ -95,7 +94,8 @@ def save(
         algorithm: its own ``card`` gives ``kind`` and whatever else belongs to it.
         path: the ``.safetensors`` file; its stem becomes the name.
         made_by: how it was made: command, and where they apply data, seed, steps, device.
-        measured: what it was measured at: data set, steps, accuracy, baseline, command.
+
+    Measurements on an older card at ``path`` are kept where the tensors are the same.
 
     Raises:
         ValueError: wrong ending or kind; nothing is written.
@@ -106,7 +106,7 @@ def save(
     kind = algorithm.card.get("kind")
     if kind not in KINDS:
         raise ValueError(f"algorithm.card['kind'] should be one of {KINDS}, got {kind!r}.")
-    content = render_safetensors(_tensors(algorithm), metadata={"format": FORMAT, "version": str(VERSION)})
+    content = render_safetensors(_tensors(algorithm), metadata={"format": FORMAT})
     card = {
         "format": FORMAT,
         "version": VERSION,
@@ -127,13 +127,25 @@ def save(
         "lr": algorithm.lr,
         "stability": algorithm.stability._asdict(),
         "made_by": {**made_by, "torch": torch.__version__, "python": platform.python_version()},
-        "measured": list(measured or algorithm.card.get("measured", [])),
+        "measured": [],
         "sha256": hashlib.sha256(content).hexdigest(),
     }
+    if card_path(path).is_file():
+        older = _read_card(card_path(path))
+        card["measured"] = older["measured"] if older.get("sha256") == card["sha256"] else []
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
     replace_file(path, content)
-    replace_file(card_path(path), text.encode())
+    _write_card(path, card)
+
+
+def record(path: str | os.PathLike[str], measurement: Mapping[str, Any]) -> None:
+    """Add to a card what its algorithm was measured at: data set, steps, accuracy, baseline, command.
+
+    Raises:
+        CheckpointError: see :func:`load`.
+    """
+    card = load(Path(path)).card
+    _write_card(Path(path), {**card, "measured": [*card["measured"], dict(measurement)]})
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -181,6 +193,11 @@ def _read_card(path: Path) -> dict[str, Any]:
             f"{path} has format version {version}, this package reads up to {VERSION}. Upgrade lightning-vsml."
         )
     return card
+
+
+def _write_card(path: Path, card: dict[str, Any]) -> None:
+    text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
+    replace_file(card_path(path), text.encode())
 
 
 def _tensors(algorithm: LearningAlgorithm) -> dict[str, torch.Tensor]:

@@ -64,6 +64,15 @@ def test_the_shipped_backprop_is_what_its_card_says(tmp_path: Path, monkeypatch:
     assert checkpoints.load(tmp_path / "backprop.safetensors").fingerprint == shipped.fingerprint
 
 
+def test_measurements_stay_with_their_tensors(saved: Path) -> None:
+    checkpoints.record(saved, {"dataset": "digits", "accuracy": 0.95})
+    assert checkpoints.load(saved).card["measured"] == [{"dataset": "digits", "accuracy": 0.95}]
+    checkpoints.save(programs.backprop(lr=0.3), saved, made_by={"command": "again"})
+    assert len(checkpoints.load(saved).card["measured"]) == 1
+    checkpoints.save(programs.backprop(lr=0.1), saved, made_by={"command": "other"})
+    assert checkpoints.load(saved).card["measured"] == []
+
+
 def test_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(CheckpointError, match=r"unknown learning algorithm 'adam'.*backprop"):
         checkpoints.load("adam")

@@ -56,18 +56,18 @@ def test_each_unmapped_parameter_is_named() -> None:
 
 def test_parametrized_and_weight_normed_layers_are_not_mapped() -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.utils.parametrizations.weight_norm(nn.Linear(3, 3)))
-    with pytest.raises(MappingError, match="1.parametrizations.weight.original0"):
+    with pytest.raises(MappingError, match=r"1.parametrizations.weight.original0"):
         map_layers(model)
 
 
 def test_a_replaced_forward_is_respected() -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     model[1].forward = lambda x: x
-    with pytest.raises(MappingError, match="1.weight"):
+    with pytest.raises(MappingError, match=r"1.weight"):
         map_layers(model)
 
 
-@pytest.mark.parametrize("model", [nn.ReLU(), nn.Sequential(nn.Flatten(), nn.LayerNorm(3)), nn.Linear(0, 3)])
+@pytest.mark.parametrize("model", [nn.ReLU(), nn.Sequential(nn.Flatten(), nn.LayerNorm(3))])
 def test_nothing_to_map(model: nn.Module) -> None:
     with pytest.raises(MappingError, match=r"no trainable layer that can be mapped: expected .* Linear, Conv2d"):
         map_layers(model)
@@ -105,5 +105,5 @@ def test_one_layer_under_two_names_is_mapped_once() -> None:
 
 @pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
 def test_lazy_layers() -> None:
-    with pytest.raises(MappingError, match="lazy and have none yet: 0.weight, 0.bias. Run one batch"):
+    with pytest.raises(MappingError, match=r"lazy and have none yet: 0.weight, 0.bias. Run one batch"):
         map_layers(nn.Sequential(nn.LazyLinear(3)))
