@@ -164,9 +164,10 @@ class VSMLLearner(Callback):
 
     def _gain(self, trainer: Trainer) -> float:
         """Factor on the feedback: learning rate, as scheduled, over the algorithm's own."""
-        group = trainer.optimizers[0].param_groups[0]
-        initial = group.get("initial_lr")
-        scheduled = float(group["lr"]) / float(initial) if trainer.lr_scheduler_configs and initial else 1.0
+        scheduled = 1.0
+        if trainer.lr_scheduler_configs:
+            group = trainer.optimizers[0].param_groups[0]
+            scheduled = group["lr"] / initial if (initial := group.get("initial_lr")) else 1.0
         return self.lr / self.algorithm.lr * scheduled
 
     def _states(self, resumed: dict[str, Any]) -> dict[str, State]:

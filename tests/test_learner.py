@@ -1,0 +1,396 @@
+"""VSMLLearner in a Trainer: everything behaves as with Adam."""
+
+import csv
+import pickle
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import Module, classification, mlp, relative_differences, trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from torch import nn
+
+from lightning_vsml import GraphError, VSMLLearner
+
+STRATEGY_METHODS = ("training_step", "backward", "optimizer_step")
+
+
+def is_patched(run: Trainer) -> bool:
+    return any(name in vars(run.strategy) for name in STRATEGY_METHODS)
+
+
+def is_plain(module: nn.Module) -> bool:
+    return all("forward" not in vars(layer) for layer in module.modules()) and all(
+        parameter.requires_grad for parameter in module.parameters()
+    )
+
+
+class At(Callback):
+    """Does something once, at the end of a batch."""
+
+    def __init__(self, batch: int, action: Any) -> None:
+        self.batch, self.action = batch, action
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
+        if trainer.global_step == self.batch:
+            self.action(trainer, module)
+
+
+def crash(*_: Any) -> None:
+    raise RuntimeError("the power went")
+
+
+def interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def logged(logger: CSVLogger) -> list[dict[str, str]]:
+    with open(Path(logger.log_dir) / "metrics.csv") as file:
+        return list(csv.DictReader(file))
+
+
+# --- as with Adam
+
+
+def test_steps_metrics_and_callbacks_as_with_adam(tmp_path: Path) -> None:
+    """The same counters, logged metrics, validation points, files and stops."""
+
+    def run(*learner: VSMLLearner) -> tuple[Trainer, list[str], dict[str, int]]:
+        calls: dict[str, int] = {}
+
+        class Count(Callback):
+            pass
+
+        for hook in (
+            "on_before_zero_grad",
+            "on_before_backward",
+            "on_after_backward",
+            "on_before_optimizer_step",
+            "on_validation_epoch_end",
+            "on_train_epoch_end",
+        ):
+
+            def count(self: Any, *_: Any, hook: str = hook) -> None:
+                calls[hook] = calls.get(hook, 0) + 1
+
+            setattr(Count, hook, count)
+        folder = tmp_path / ("vsml" if learner else "adam")
+        fit = trainer(
+            *learner,
+            Count(),
+            ModelCheckpoint(folder, filename="{step}", every_n_train_steps=4, save_top_k=-1),
+            max_steps=18,
+            val_check_interval=5,
+            enable_checkpointing=True,
+        )
+        fit.fit(Module(mlp(), optimizer="Adam"), classification(), classification(16))
+        return fit, sorted(file.name for file in folder.iterdir()), calls
+
+    adam, adam_files, adam_calls = run()
+    ours, files, calls = run(VSMLLearner())
+    assert ours.global_step == adam.global_step == 18
+    assert ours.current_epoch == adam.current_epoch
+    assert files == adam_files == [f"step={step}.ckpt" for step in (12, 16, 4, 8)]
+    assert calls == adam_calls
+    assert set(ours.callback_metrics) == set(adam.callback_metrics) == {"loss", "val_loss"}
+    assert ours.progress_bar_metrics.keys() == adam.progress_bar_metrics.keys() == {"loss"}
+
+
+def test_it_learns_and_early_stopping_stops() -> None:
+    module = Module(mlp())
+    stop = EarlyStopping("val_loss", stopping_threshold=0.6, patience=100)
+    fit = trainer(VSMLLearner(lr=0.5), stop, max_epochs=200)
+    fit.fit(module, classification(), classification(16))
+    assert stop.stopped_epoch > 0 and fit.current_epoch < 199
+    assert sum(module.losses[-12:]) < 0.6 * sum(module.losses[:12])
+
+
+def test_progress_bar_shows_the_logged_loss(capsys: pytest.CaptureFixture[str]) -> None:
+    trainer(VSMLLearner(), max_steps=3, enable_progress_bar=True).fit(Module(mlp()), classification())
+    assert re.search(r"loss[=:] ?\d\.\d+", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("interval", ["step", "epoch"])
+def test_learning_rate_schedulers_are_followed(interval: str, tmp_path: Path) -> None:
+    """Equal to SGD under the same schedule; LearningRateMonitor tells the truth; no warning about the steps' order."""
+
+    class Scheduled(Module):
+        def configure_optimizers(self) -> Any:
+            optimizer = torch.optim.SGD(self.parameters(), lr=0.2)
+            scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: min(1.0, n / 5) * 0.9**n)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": interval}}
+
+    def run(*learner: VSMLLearner) -> tuple[Module, list[str]]:
+        module = Scheduled(mlp())
+        logger = CSVLogger(tmp_path / str(len(learner)))
+        fit = trainer(*learner, LearningRateMonitor(), max_steps=30, logger=logger, log_every_n_steps=1)
+        fit.fit(module, classification(64))
+        return module, [row["lr-SGD"] for row in logged(logger) if row["lr-SGD"]]
+
+    (sgd, sgd_rates), (ours, rates) = run(), run(VSMLLearner(lr=0.2))
+    assert max(relative_differences(ours.net, sgd.net).values()) < 1e-4
+    assert len(set(rates)) > 3 and rates == sgd_rates
+
+
+def test_accumulated_batches_equal_sgds() -> None:
+    fits = []
+    for learner in ([], [VSMLLearner(lr=0.1)]):
+        module = Module(mlp())
+        fit = trainer(*learner, max_steps=20, accumulate_grad_batches=3)
+        fit.fit(module, classification())
+        assert fit.global_step == 20
+        fits.append(module)
+    assert max(relative_differences(fits[1].net, fits[0].net).values()) < 1e-4
+
+
+@pytest.mark.filterwarnings("ignore:`training_step` returned `None`")
+def test_skipped_batches_equal_sgds() -> None:
+    class Skipping(Module):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            return None if batch_idx % 3 == 1 else super().training_step(batch, batch_idx)
+
+    fits = []
+    for learner in ([], [VSMLLearner(lr=0.1)]):
+        module = Skipping(mlp())
+        trainer(*learner, max_steps=20).fit(module, classification())
+        fits.append(module)
+    assert max(relative_differences(fits[1].net, fits[0].net).values()) < 1e-4
+
+
+@pytest.mark.filterwarnings("ignore:`LightningModule.configure_optimizers` returned `None`")
+def test_a_module_without_optimizer() -> None:
+    class Bare(Module):
+        def configure_optimizers(self) -> None:
+            return None
+
+    with_sgd, bare = Module(mlp()), Bare(mlp())
+    trainer(VSMLLearner(), max_steps=5).fit(with_sgd, classification())
+    trainer(VSMLLearner(), max_steps=5).fit(bare, classification())
+    assert max(relative_differences(bare.net, with_sgd.net).values()) == 0
+
+
+def test_unmapped_parameters_by_the_optimizer_or_frozen() -> None:
+    def net() -> nn.Sequential:
+        torch.manual_seed(1)
+        return nn.Sequential(nn.Linear(6, 8), nn.LayerNorm(8), nn.ReLU(), nn.Linear(8, 4))
+
+    sgd, hybrid, frozen = Module(net()), Module(net()), Module(net())
+    trainer(max_steps=20).fit(sgd, classification())
+    trainer(VSMLLearner(lr=0.1, unmapped="optimizer"), max_steps=20).fit(hybrid, classification())
+    trainer(VSMLLearner(lr=0.1, unmapped="freeze"), max_steps=20).fit(frozen, classification())
+    assert max(relative_differences(hybrid.net, sgd.net).values()) < 1e-4
+    assert torch.equal(frozen.net[1].weight, net()[1].weight) and frozen.net[1].weight.requires_grad
+    assert not torch.equal(frozen.net[0].weight, net()[0].weight)
+
+
+# --- traces
+
+
+def test_nothing_is_left_patched_and_adam_works_afterwards() -> None:
+    module, fit = Module(mlp(), optimizer="Adam"), trainer(VSMLLearner(), max_steps=4)
+    pickled = []
+    fit.callbacks.append(At(2, lambda run, m: pickled.append(pickle.dumps(m.net))))
+    fit.fit(module, classification())
+    assert pickled and not is_patched(fit) and is_plain(module)
+    restored = pickle.loads(pickle.dumps(module.net))
+    assert all(torch.equal(a, b) for a, b in zip(restored.parameters(), module.net.parameters(), strict=True))
+    before = module.net[0].weight.clone()
+    trainer(max_steps=3).fit(module, classification())
+    assert module.net[0].weight.grad is not None and not torch.equal(module.net[0].weight, before)
+
+
+@pytest.mark.parametrize(("accident", "error"), [(crash, RuntimeError), (interrupt, SystemExit)])
+def test_nothing_is_left_patched_after_an_accident(accident: Any, error: type[BaseException]) -> None:
+    import signal
+
+    handler = signal.getsignal(signal.SIGINT)
+    module, fit = Module(mlp()), trainer(VSMLLearner(), At(2, accident), max_steps=5)
+    with pytest.raises(error):
+        fit.fit(module, classification())
+    signal.signal(signal.SIGINT, handler)
+    assert not is_patched(fit) and is_plain(module)
+    after = Module(module.net)
+    trainer(max_steps=2).fit(after, classification())
+    assert len(after.losses) == 2
+
+
+def test_an_error_within_the_step_leaves_a_plain_module() -> None:
+    class Failing(Module):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            super().training_step(batch, batch_idx)
+            raise RuntimeError("the power went")
+
+    module, fit = Failing(mlp()), trainer(VSMLLearner(), max_steps=5)
+    with pytest.raises(RuntimeError, match="the power went"):
+        fit.fit(module, classification())
+    assert not is_patched(fit) and is_plain(module)
+
+
+def test_the_same_learner_fits_several_times() -> None:
+    """As an optimizer, it starts afresh from the weights each time."""
+    learner, module, twice = VSMLLearner(), Module(mlp()), Module(mlp())
+    trainer(learner, max_steps=5).fit(module, classification())
+    trainer(learner, max_steps=5).fit(module, classification())
+    for _ in range(2):
+        trainer(VSMLLearner(), max_steps=5).fit(twice, classification())
+    assert max(relative_differences(module.net, twice.net).values()) == 0
+
+
+def test_validate_and_test_alone_run_untouched() -> None:
+    fit = trainer(VSMLLearner())
+    assert "val_loss" in fit.validate(Module(mlp()), classification(16), verbose=False)[0]
+    assert not is_patched(fit)
+
+
+# --- resume
+
+
+class Resumable:
+    """A loader that continues where a checkpoint was made."""
+
+    def __init__(self) -> None:
+        self.batches, self.start, self.given = list(classification(160)), 0, 0
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Any]:
+        start, self.start = self.start, 0
+        for self.given in range(start + 1, len(self.batches) + 1):
+            yield self.batches[self.given - 1]
+
+    def state_dict(self) -> dict[str, int]:
+        return {"given": self.given}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.start = state["given"]
+
+
+@pytest.mark.parametrize("accident", [None, crash])
+@pytest.mark.filterwarnings("ignore:.*callbacks used to create the checkpoint")
+def test_resume_is_bitwise(tmp_path: Path, accident: Any) -> None:
+    """Stop or crash at step 7 of 20 and resume from the checkpoint of step 5: weights and states end the same."""
+
+    def run(steps: int, *callbacks: Callback, ckpt_path: str | None = None) -> tuple[Module, VSMLLearner]:
+        module, learner = Module(mlp()), VSMLLearner()
+        fit = trainer(learner, *callbacks, max_steps=steps, enable_checkpointing=bool(callbacks))
+        fit.fit(module, Resumable(), ckpt_path=ckpt_path)
+        return module, learner
+
+    whole, whole_learner = run(20)
+    save = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=5, save_top_k=-1)
+    if accident is None:
+        run(7, save)
+    else:
+        with pytest.raises(RuntimeError, match="the power went"):
+            run(20, save, At(7, accident))
+    resumed, learner = run(20, ckpt_path=str(tmp_path / "step=5.ckpt"))
+
+    assert resumed.losses == whole.losses[5:]
+    for ours, theirs in zip(resumed.net.parameters(), whole.net.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    for name, state in whole_learner.state_dict()["states"].items():
+        for key, tensor in state.items():
+            assert torch.equal(learner.state_dict()["states"][name][key], tensor)
+
+
+def test_checkpoints_hold_plain_tensors(tmp_path: Path) -> None:
+    fit = trainer(VSMLLearner(), max_steps=3)
+    fit.fit(Module(mlp()), classification())
+    fit.save_checkpoint(tmp_path / "x.ckpt")  # after fit, states included
+    content = torch.load(tmp_path / "x.ckpt", weights_only=True)
+    state = content["callbacks"]["VSMLLearner"]
+    assert state["states"]["net.0"]["c"].shape == (1, 7, 8, 5)
+    plain = Module(mlp())
+    plain.load_state_dict(content["state_dict"])  # the module's own part needs no learner
+
+
+def test_resuming_with_another_algorithm_is_an_error(tmp_path: Path) -> None:
+    from lightning_vsml import programs
+
+    fit = trainer(VSMLLearner(), max_steps=3)
+    fit.fit(Module(mlp()), classification())
+    fit.save_checkpoint(tmp_path / "x.ckpt")
+    with pytest.raises(Exception, match=r"made by the learning algorithm 'backprop' .* Resume with the same algorithm"):
+        trainer(VSMLLearner(programs.backprop(k=1.0)), max_steps=5).fit(
+            Module(mlp()), classification(), ckpt_path=str(tmp_path / "x.ckpt")
+        )
+
+
+def test_states_of_a_checkpoint_that_was_only_tested_are_not_used(tmp_path: Path) -> None:
+    fit = trainer(VSMLLearner(), max_steps=3)
+    fit.fit(Module(mlp()), classification())
+    fit.save_checkpoint(tmp_path / "x.ckpt")
+    learner, module, fresh = VSMLLearner(), Module(mlp()), Module(mlp())
+    run = trainer(learner, max_steps=4)
+    run.validate(module, classification(16), ckpt_path=str(tmp_path / "x.ckpt"), verbose=False)
+    module.load_state_dict(fresh.state_dict())
+    run.fit(module, classification())
+    trainer(VSMLLearner(), max_steps=4).fit(fresh, classification())
+    assert max(relative_differences(module.net, fresh.net).values()) == 0
+
+
+# --- what it shows
+
+
+def test_table_at_fit_start(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    net = nn.Sequential(nn.Conv2d(2, 4, 3, groups=2), nn.ReLU(), nn.Flatten(), nn.Linear(4, 4), nn.Linear(4, 4))
+    net[4].requires_grad_(False)
+    trainer(VSMLLearner(lr=0.25), max_steps=1).fit(Module(net), classification(8, (2, 3, 3)))
+    shown = capsys.readouterr().out
+    assert "backprop, lr = 0.25, N = 5" in shown
+    assert re.search(r"net.0 +│ Conv2d +│ 2 x 10 x 2 +│ +400", shown)
+    assert re.search(r"net.3 +│ Linear +│ +5 x 4 +│ +200", shown)
+    assert re.search(r"net.4 +│ Linear +│ +5 x 4 +│ +frozen", shown)
+    assert re.search(r"\|V_L\|[^│]*│[^│]*│[^│]*│ +600 ", shown)
+    assert re.search(r"\|V_M\|[^│]*│[^│]*│[^│]*│ +190 ", shown)
+    assert re.search(r"\|V_L\| / \|V_M\|[^│]*│[^│]*│[^│]*│ +3.2 ", shown)
+    assert "glue: Flatten, ReLU" in shown
+
+
+@pytest.mark.parametrize("diagnostics", [False, True])
+def test_curves_per_layer(tmp_path: Path, diagnostics: bool) -> None:
+    logger = CSVLogger(tmp_path)
+    fit = trainer(VSMLLearner(diagnostics=diagnostics), max_steps=6, logger=logger, log_every_n_steps=2)
+    fit.fit(Module(mlp()), classification())
+    rows = [row for row in logged(logger) if row["vsml/feedback_norm/net.0"]]
+    assert len(rows) == 3
+    quantities = {"feedback_norm", "update_norm", "state_absmax"}
+    quantities |= {"update_cosine", "message_cosine"} if diagnostics else set()
+    for row in rows:
+        values = {key: float(value) for key, value in row.items() if key.startswith("vsml/")}
+        assert set(values) == {f"vsml/{quantity}/net.{layer}" for quantity in quantities for layer in (0, 2)}
+        assert all(value > 0 for value in values.values())
+        if diagnostics:
+            assert values["vsml/update_cosine/net.0"] == pytest.approx(1, abs=1e-4)
+            assert values["vsml/message_cosine/net.2"] == pytest.approx(1, abs=1e-4)
+
+
+def test_tensorboard_curves(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    logger = TensorBoardLogger(tmp_path)
+    trainer(VSMLLearner(), max_steps=4, logger=logger, log_every_n_steps=1).fit(Module(mlp()), classification())
+    events = EventAccumulator(logger.log_dir).Reload()
+    assert {"loss", "vsml/update_norm/net.0", "vsml/state_absmax/net.2"} <= set(events.Tags()["scalars"])
+    steps = [event.step for event in events.Scalars("vsml/update_norm/net.0")]
+    assert steps == [event.step for event in events.Scalars("loss")] == [0, 1, 2, 3]
+
+
+def test_repr() -> None:
+    shown = "VSMLLearner('backprop', lr=0.1, unmapped='error', forward='cell', diagnostics=False)"
+    assert repr(VSMLLearner()) == shown
+
+
+def test_graph_error_reaches_the_user() -> None:
+    with pytest.raises(GraphError, match="expected a loss that depends on the output of a mapped layer"):
+        trainer(VSMLLearner(), max_steps=1).fit(
+            Module(mlp(), lambda net, x, y: net(x).detach().sum() * torch.ones((), requires_grad=True)),
+            classification(),
+        )
