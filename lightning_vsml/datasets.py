@@ -105,26 +105,24 @@ def _read_idx(raw: Path, file: str) -> np.ndarray:
 
 def _download(source: str, raw: Path, files: dict[str, str]) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns) as progress:
-        for file, md5 in files.items():
-            url = f"{source}{file}.gz"
-            task = progress.add_task(f"{file}.gz", total=None)
-            content = bytearray()
-            try:
-                with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
-                    progress.update(task, total=int(answer.headers.get("Content-Length") or 0) or None)
-                    while block := answer.read(2**16):
-                        content += block
-                        progress.update(task, advance=len(block))
-            except OSError as error:
-                raise DatasetError(
-                    f"{url} was not downloaded ({error}). Put {', '.join(f'{f}.gz' for f in files)} into {raw}, or "
-                    "choose another folder with --data-dir, or use --dataset digits, which needs no download."
-                ) from error
-            if (digest := hashlib.md5(content).hexdigest()) != md5:
-                raise DatasetError(f"{url} arrived damaged: expected md5 {md5}, got {digest}. Try again.")
-            raw.mkdir(parents=True, exist_ok=True)
-            replace_file(raw / f"{file}.gz", bytes(content))
+    for file, md5 in files.items():
+        url = f"{source}{file}.gz"
+        content = bytearray()
+        try:
+            with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, Progress(*columns) as progress:
+                task = progress.add_task(f"{file}.gz", total=int(answer.headers.get("Content-Length") or 0) or None)
+                while block := answer.read(2**16):
+                    content += block
+                    progress.update(task, advance=len(block))
+        except OSError as error:
+            raise DatasetError(
+                f"{url} was not downloaded ({error}). Put {', '.join(f'{f}.gz' for f in files)} into {raw}, or "
+                "choose another folder with --data-dir, or use --dataset digits, which needs no download."
+            ) from error
+        if (digest := hashlib.md5(content).hexdigest()) != md5:
+            raise DatasetError(f"{url} arrived damaged: expected md5 {md5}, got {digest}. Try again.")
+        raw.mkdir(parents=True, exist_ok=True)
+        replace_file(raw / f"{file}.gz", bytes(content))
 
 
 def _digits() -> Images:

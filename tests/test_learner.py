@@ -261,8 +261,9 @@ class Resumable:
 
     def __iter__(self) -> Iterator[Any]:
         start, self.start = self.start, 0
-        for self.given in range(start + 1, len(self.batches) + 1):
-            yield self.batches[self.given - 1]
+        for given, batch in enumerate(self.batches[start:], start=start + 1):
+            self.given = given
+            yield batch
 
     def state_dict(self) -> dict[str, int]:
         return {"given": self.given}
