@@ -6,8 +6,9 @@ reverse: glue turns the loss into feedback at a layer's outputs, learn ticks tur
 change and a backward message, glue carries the message to the layers before. No gradient passes a weight.
 """
 
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
 import torch
@@ -83,7 +84,8 @@ class Bridge:
                 parameter.requires_grad_(False)
             for name in live:
                 self.grids[name].layer.forward = partial(self._forward, name)
-            yield
+            with _eager():
+                yield
         finally:
             for name in live:
                 vars(self.grids[name].layer).pop("forward", None)
@@ -207,6 +209,11 @@ def _output_dtype(x: Tensor) -> torch.dtype:
     if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
         return torch.get_autocast_dtype(x.device.type)
     return x.dtype
+
+
+def _eager() -> AbstractContextManager[None]:
+    """Compiled graphs do not see substituted forwards; where nothing can have been compiled, spare the import."""
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
 
 
 def _check_finite(finite: dict[str, Tensor], loss: Tensor, step: int) -> None:

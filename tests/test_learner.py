@@ -188,6 +188,36 @@ def test_unmapped_parameters_by_the_optimizer_or_frozen() -> None:
     assert not torch.equal(frozen.net[0].weight, net()[0].weight)
 
 
+def compile_nothing(module: Module) -> LightningModule:
+    return module
+
+
+def compile_all(module: Module) -> LightningModule:
+    return torch.compile(module)
+
+
+def compile_net(module: Module) -> LightningModule:
+    module.net = torch.compile(module.net)
+    return module
+
+
+def compile_in_place(module: Module) -> LightningModule:
+    module.net.compile()
+    return module
+
+
+@pytest.mark.parametrize("compiled", [compile_all, compile_net, compile_in_place])
+def test_compiled_modules_learn(compiled: Any) -> None:
+    """A compiled graph would not see the forwards that the learner puts in place of the layers' own."""
+    modules = []
+    for how in (compile_nothing, compiled):
+        module = Module(mlp())
+        trainer(VSMLLearner(), max_steps=5).fit(how(module), classification())
+        modules.append(module)
+    for ours, plain in zip(modules[1].parameters(), modules[0].parameters(), strict=True):
+        assert torch.equal(ours, plain)
+
+
 # --- traces
 
 
