@@ -5,12 +5,13 @@ Pure functions, state in, state out; nothing here knows of modules, of autograd 
 
 import hashlib
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from lightning_vsml.ticks import IMPLEMENTATIONS, Cell, State, Tick
+from lightning_vsml.ticks import IMPLEMENTATIONS, Cell, Implementation, State, Tick
 
 
 class Protocol(NamedTuple):
@@ -98,7 +99,7 @@ class LearningAlgorithm:
     lr: float
     stability: Stability = field(default_factory=Stability)
     card: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
-    ticks: str = "reference"
+    ticks: str = "fused"
 
     def __post_init__(self) -> None:
         self.cell.validate()
@@ -163,7 +164,7 @@ class LearningAlgorithm:
 
     def forward(self, state: State, x: Tensor) -> Tensor:
         """A layer's output by the forward ticks: ``x`` (R, G, A) -> ``(R, G, B)``."""
-        return self._implementation.forward(self.cell, self.protocol.forward, state, x).squeeze(-1)
+        return self._implementation.forward(state, x).squeeze(-1)
 
     def learn(self, state: State, x: Tensor, e: Tensor, samples: int) -> tuple[Change, Tensor]:
         """The learn ticks.
@@ -177,7 +178,7 @@ class LearningAlgorithm:
         Returns:
             The change of the state, and the backward message ``(R, G, A)``.
         """
-        change, message = self._implementation.learn(self.cell, self.protocol.learn, state, x, e)
+        change, message = self._implementation.learn(state, x, e)
         share = self._memory(state.c, 1.0 / samples, 1.0)
         return Change(change.h, change.c * share, x.shape[0]), message.squeeze(-1)
 
@@ -194,9 +195,10 @@ class LearningAlgorithm:
             h, c = h.clamp(-clip, clip), c.clamp(-clip, clip)
         return State(h, c)
 
-    @property
-    def _implementation(self) -> Any:
-        return IMPLEMENTATIONS[self.ticks]
+    @cached_property
+    def _implementation(self) -> Implementation:
+        codec = torch.stack(list(self.codec)).abs().sum(0).nonzero().flatten().tolist()
+        return IMPLEMENTATIONS[self.ticks](self.cell, *self.protocol, frozenset(codec))
 
     def _memory(self, like: Tensor, memory: float, scratch: float) -> Tensor:
         return like.new_tensor([memory if unit else scratch for unit in self.memory])

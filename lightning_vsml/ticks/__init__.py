@@ -1,19 +1,35 @@
 """One LSTM step of every synapse of a grid, in interchangeable implementations.
 
-Every implementation is a module with two functions of the same signature,
+An implementation is a class made from a cell and the protocol's ticks, with two pure methods:
 
-* ``forward(cell, ticks, state, x) -> y``: run the forward ticks, read the forward message out;
-* ``learn(cell, ticks, state, x, e) -> (change, message)``: run the learn ticks, read the summed state
-  change and the backward message out.
+* ``forward(state, x) -> y``: run the forward ticks, read the forward message out;
+* ``learn(state, x, e) -> (change, message)``: run the learn ticks, read the summed change and the backward message.
 
-``reference`` is the readable one and defines what is right; any other is tested against it.
+``reference`` is the readable one and defines what is right; the others are tested against it. They may leave units of
+the merged state unchanged that no later tick and no readout depends on.
 """
 
-from types import ModuleType
+from typing import Protocol
 
-from lightning_vsml.ticks import reference
+from torch import Tensor
+
 from lightning_vsml.ticks.cell import Cell, State, Tick
+from lightning_vsml.ticks.fused import Fused
+from lightning_vsml.ticks.reference import Reference
 
-IMPLEMENTATIONS: dict[str, ModuleType] = {"reference": reference}
 
-__all__ = ["IMPLEMENTATIONS", "Cell", "State", "Tick"]
+class Implementation(Protocol):
+    """What every implementation offers; shapes as in :class:`~lightning_vsml.ticks.reference.Reference`."""
+
+    def __init__(
+        self, cell: Cell, forward: tuple[Tick, ...], learn: tuple[Tick, ...], codec: frozenset[int]
+    ) -> None: ...
+
+    def forward(self, state: State, x: Tensor) -> Tensor: ...
+
+    def learn(self, state: State, x: Tensor, e: Tensor) -> tuple[State, Tensor]: ...
+
+
+IMPLEMENTATIONS: dict[str, type[Implementation]] = {"reference": Reference, "fused": Fused}
+
+__all__ = ["IMPLEMENTATIONS", "Cell", "Implementation", "State", "Tick"]

@@ -1,5 +1,6 @@
 """The shared LSTM (V_M), the synapse states it drives (V_L), and what a tick feeds it."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from torch import Tensor
@@ -85,3 +86,8 @@ class Tick(NamedTuple):
 
     x: tuple[int, ...] = ()
     e: tuple[int, ...] = ()
+
+
+def slices(x: Tensor, e: Tensor, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """``x`` and ``e`` in pieces of at most ``rows`` rows, at least one."""
+    return zip(x.split(max(1, rows)), e.split(max(1, rows)), strict=True)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from lightning_vsml.ticks.cell import Cell, State, Tick
+from lightning_vsml.ticks.cell import Cell, State, Tick, slices
 
 # Elements of one gate of one slice; 2 MB in float32. Measured best on two CPU cores for 784 x 32 synapses.
 SLICE_ELEMENTS = 2**19
@@ -54,47 +54,55 @@ def unroll(cell: Cell, ticks: tuple[Tick, ...], state: State, x: Tensor, e: Tens
     """
     for step in ticks:
         state = tick(cell, state, _feed(x, step.x, cell.V), _feed(e, step.e, cell.U))
-    return state
+    return State(*(part.expand(x.shape[0], -1, -1, -1, -1) for part in state))  # rows, even if nothing was fed
 
 
-def forward(cell: Cell, ticks: tuple[Tick, ...], state: State, x: Tensor) -> Tensor:
-    """Forward message out of every output neuron.
-
-    Args:
-        cell: the shared parameters.
-        ticks: the protocol's forward ticks.
-        state: the merged state, ``(G, A, B, N)``.
-        x: the layer's input, ``(R, G, A)``; rows R are samples times positions.
-
-    Returns:
-        ``sum_a h_ab P_f``, shape ``(R, G, B, M_f')``.
-    """
-    e = x.new_zeros(*x.shape[:2], state.h.shape[-2])
-    finals = (unroll(cell, ticks, state, *rows) for rows in _slices(state, x, e))
-    return torch.cat([final.h.sum(dim=-3) @ cell.P_f for final in finals])
-
-
-def learn(cell: Cell, ticks: tuple[Tick, ...], state: State, x: Tensor, e: Tensor) -> tuple[State, Tensor]:
-    """Learn ticks: how the states change, and the backward message out of every input neuron.
+class Reference:
+    """Both phases of a protocol on one cell.
 
     Args:
         cell: the shared parameters.
-        ticks: the protocol's learn ticks.
-        state: the merged state, ``(G, A, B, N)``; every row starts from it.
-        x: the layer's input, ``(R, G, A)``.
-        e: the feedback at its outputs, ``(R, G, B)``.
-
-    Returns:
-        The change of the state summed over rows, ``(G, A, B, N)`` each for h and c; and the message
-        ``sum_b h_ab P_b``, shape ``(R, G, A, M_b')``.
+        forward: the protocol's forward ticks.
+        learn: the protocol's learn ticks.
+        codec: units whose c the codec writes or reads; not needed here, where every unit is computed.
     """
-    change = State(torch.zeros_like(state.h), torch.zeros_like(state.c))
-    messages = []
-    for rows in _slices(state, x, e):
-        final = unroll(cell, ticks, state, *rows)
-        change = State(*(total + (new - old).sum(0) for total, new, old in zip(change, final, state, strict=True)))
-        messages.append(final.h.sum(dim=-2) @ cell.P_b)
-    return change, torch.cat(messages)
+
+    def __init__(self, cell: Cell, forward: tuple[Tick, ...], learn: tuple[Tick, ...], codec: frozenset[int]) -> None:
+        self.cell, self.forward_ticks, self.learn_ticks = cell, forward, learn
+
+    def forward(self, state: State, x: Tensor) -> Tensor:
+        """Forward message out of every output neuron.
+
+        Args:
+            state: the merged state, ``(G, A, B, N)``.
+            x: the layer's input, ``(R, G, A)``; rows R are samples times positions.
+
+        Returns:
+            ``sum_a h_ab P_f``, shape ``(R, G, B, M_f')``.
+        """
+        e = x.new_zeros(*x.shape[:2], state.h.shape[-2])
+        finals = (unroll(self.cell, self.forward_ticks, state, *rows) for rows in _slices(state, x, e))
+        return torch.cat([final.h.sum(dim=-3) @ self.cell.P_f for final in finals])
+
+    def learn(self, state: State, x: Tensor, e: Tensor) -> tuple[State, Tensor]:
+        """Learn ticks: how the states change, and the backward message out of every input neuron.
+
+        Args:
+            state: the merged state, ``(G, A, B, N)``; every row starts from it.
+            x: the layer's input, ``(R, G, A)``.
+            e: the feedback at its outputs, ``(R, G, B)``.
+
+        Returns:
+            The change of the state summed over rows, ``(G, A, B, N)`` each for h and c; and the message
+            ``sum_b h_ab P_b``, shape ``(R, G, A, M_b')``.
+        """
+        change = State(torch.zeros_like(state.h), torch.zeros_like(state.c))
+        messages = []
+        for rows in _slices(state, x, e):
+            final = unroll(self.cell, self.learn_ticks, state, *rows)
+            change = State(*(total + (new - old).sum(0) for total, new, old in zip(change, final, state, strict=True)))
+            messages.append(final.h.sum(dim=-2) @ self.cell.P_b)
+        return change, torch.cat(messages)
 
 
 def _feed(message: Tensor, channels: tuple[int, ...], parameters: Tensor) -> Tensor | None:
@@ -107,5 +115,4 @@ def _feed(message: Tensor, channels: tuple[int, ...], parameters: Tensor) -> Ten
 
 
 def _slices(state: State, x: Tensor, e: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    rows = max(1, SLICE_ELEMENTS // max(1, state.h.numel()))
-    return zip(x.split(rows), e.split(rows), strict=True)
+    return slices(x, e, SLICE_ELEMENTS // max(1, state.h.numel()))

@@ -1,0 +1,194 @@
+"""The tick, with every quantity computed at the shape it depends on and nothing that nobody reads.
+
+Values have four dimensions, rows x groups x inputs x outputs, of size 1 where they do not depend on them. A unit's
+h = o tanh(c) and c = f c + i g stay sums of products of two such values: summed over inputs, outputs or rows, a product
+of o (row, input) and tanh(c) (input, output) is a matrix product and is never formed. Whatever has to be formed for
+every row, input and output is processed in slices that fit a CPU cache.
+
+Sigmoids of smaller shapes are written 1/2 + tanh(z/2)/2, with the halves as terms of their own: the difference of two
+mirrored units then keeps the precision of tanh, where the reference subtracts two numbers near 1/2.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lightning_vsml.ticks.cell import Cell, State, Tick, slices
+from lightning_vsml.ticks.structure import F, G, Gate, I, O, Plan, TickPlan, plan_protocol
+
+SLICE_ELEMENTS = 2**18  # of all units of h together
+FEW = 4  # sources of a gate that are added one by one; more are a matrix product
+
+ROW, INPUT, OUTPUT = 0, 2, 3  # dimensions of a value
+
+
+class Product(NamedTuple):
+    """p q, formed only where it has to be; p = ``None`` is 1."""
+
+    p: Tensor | None
+    q: Tensor
+
+    def form(self) -> Tensor:
+        """The product itself."""
+        return self.q if self.p is None else self.p * self.q
+
+    def sum(self, dim: int, size: int) -> Tensor:
+        """Sum over ``dim``, of ``size`` where neither factor depends on it; the dimension is kept."""
+        factors = [factor.view((1,) * (4 - factor.dim()) + factor.shape) for factor in self if factor is not None]
+        inputs = ["".join(letter for letter, n in zip("rgab", f.shape, strict=True) if n > 1) for f in factors]
+        output = "".join(letter for letter in "rgab" if letter in "".join(inputs) and letter != "rgab"[dim])
+        total = torch.einsum(f"{','.join(inputs)}->{output}", *(factor.squeeze() for factor in factors))
+        shape = torch.broadcast_shapes(*(factor.shape for factor in factors))
+        total = total.view(*shape[:dim], 1, *shape[dim + 1 :])
+        return total if shape[dim] > 1 else total * size
+
+
+Sum = tuple[Product, ...]  # empty is 0
+
+
+class Activation(NamedTuple):
+    """A gate's value, constant + rest; rest = ``None`` is 0."""
+
+    constant: float
+    rest: Tensor | None
+
+    def times(self, q: Tensor) -> Sum:
+        """The terms of this times ``q``."""
+        terms = (Product(None, q if self.constant == 1.0 else self.constant * q),) if self.constant else ()
+        return terms if self.rest is None else (*terms, Product(self.rest, q))
+
+
+class Memory(NamedTuple):
+    """A unit's c: the state it started from, unless a forget gate has touched it, plus products."""
+
+    start: Tensor | None
+    terms: Sum
+
+    def form(self) -> Tensor | None:
+        """c itself; ``None`` where it is 0."""
+        start = () if self.start is None else (Product(None, self.start),)
+        return _form(start + self.terms)
+
+
+def step(
+    cell: Cell, plan: TickPlan, h: dict[int, Sum], c: dict[int, Memory], x: Tensor, e: Tensor
+) -> tuple[dict[int, Sum], dict[int, Memory]]:
+    """One tick of the units in ``plan``: x (R, G, A, 1), e (R, G, 1, B)."""
+    gates = _gates(cell, plan, h, x, e)
+    new_h, new_c = {}, {}
+    for u in plan.c:
+        i, f, g = gates[I, u], gates[F, u], gates[G, u]
+        if f.rest is None and f.constant == 1.0:
+            kept = c[u]
+        else:
+            formed = c[u].form() if f.rest is not None else None
+            kept = Memory(None, () if formed is None else f.times(formed))
+        written = i.times(cell.b.new_ones(()) if g.rest is None else g.rest) if g.rest is not None or g.constant else ()
+        new_c[u] = Memory(kept.start, kept.terms + written)  # Eq. (7)
+    for u in plan.h:
+        formed = new_c[u].form()
+        new_h[u] = () if formed is None else gates[O, u].times(torch.tanh(formed))
+    return new_h, new_c
+
+
+def _form(terms: Sum) -> Tensor | None:
+    """Sum of products, small shapes first, so that what cancels does so before it is spread."""
+    parts = sorted((term.form() for term in terms), key=Tensor.numel)
+    return sum(parts[1:], start=parts[0]) if parts else None
+
+
+def _gates(cell: Cell, plan: TickPlan, h: dict[int, Sum], x: Tensor, e: Tensor) -> dict[tuple[int, int], Activation]:
+    columns = {gate: k * cell.units + u for (k, u), gate in plan.gates.items() if isinstance(gate, Gate)}
+    own = _own(cell, columns, h)
+    values: dict[Gate, Activation] = {}
+    for gate, column in columns.items():
+        parts = [own[gate]] if gate in own else []
+        if gate.x:
+            parts.append(x * cell.V[list(plan.tick.x), column].sum())
+        if gate.e:
+            parts.append(e * cell.U[list(plan.tick.e), column].sum())
+        if gate.bias or not parts:
+            parts.append(cell.b[column])
+        parts.sort(key=Tensor.numel)
+        z = sum(parts[1:], start=parts[0])  # Eq. (5)
+        if gate.tanh:
+            values[gate] = Activation(0.0, torch.tanh(z))
+        elif z.dim() == 4 and min(z.shape[ROW], z.shape[INPUT], z.shape[OUTPUT]) > 1:
+            values[gate] = Activation(0.0, torch.sigmoid(z))
+        else:
+            values[gate] = Activation(0.5, torch.tanh(z / 2) / 2)
+    return {key: values[g] if isinstance(g, Gate) else Activation(g, None) for key, g in plan.gates.items()}
+
+
+def _own(cell: Cell, columns: dict[Gate, int], h: dict[int, Sum]) -> dict[Gate, Tensor]:
+    """h W of each gate that has sources."""
+    groups: dict[tuple[int, ...], list[Gate]] = {}
+    for gate in columns:
+        if units := tuple(n for n, _ in gate.sources if h[n]):
+            groups.setdefault(units, []).append(gate)
+    own: dict[Gate, Tensor] = {}
+    for units, gates in groups.items():
+        if len(units) <= FEW:
+            for gate in gates:
+                weights = {n: cell.W[n, columns[gate]] for n in units}
+                terms = tuple(Product(weights[n] if p is None else p * weights[n], q) for n in units for p, q in h[n])
+                own[gate] = _form(terms)
+        else:
+            stacked = torch.stack(torch.broadcast_tensors(*(_form(h[n]) for n in units)))
+            W = cell.W[list(units)][:, [columns[gate] for gate in gates]]
+            own.update(zip(gates, (W.T @ stacked.flatten(1)).view(-1, *stacked.shape[1:]), strict=True))
+    return own
+
+
+class Fused:
+    """Both phases of a protocol on one cell, planned once."""
+
+    def __init__(self, cell: Cell, forward: tuple[Tick, ...], learn: tuple[Tick, ...], codec: frozenset[int]) -> None:
+        self.cell = cell
+        self.plans = plan_protocol(cell, forward, learn, codec)
+
+    def forward(self, state: State, x: Tensor) -> Tensor:
+        """As :meth:`lightning_vsml.ticks.reference.Reference.forward`."""
+        e = x.new_zeros(*x.shape[:2], state.h.shape[-2])
+        messages = []
+        for x_rows, e_rows in self._slices(self.plans.forward, state, x, e):
+            h, _ = self._run(self.plans.forward, state, x_rows, e_rows)
+            messages.append(_message(h, self.plans.sends_f, self.cell.P_f, INPUT, x.shape[-1], e_rows))
+        return torch.cat(messages)
+
+    def learn(self, state: State, x: Tensor, e: Tensor) -> tuple[State, Tensor]:
+        """As :meth:`lightning_vsml.ticks.reference.Reference.learn`; what no later tick reads does not change."""
+        h_total, c_total = ([torch.zeros_like(state.h[..., 0])] * self.cell.units for _ in range(2))
+        messages = []
+        for x_rows, e_rows in self._slices(self.plans.learn, state, x, e):
+            R = x_rows.shape[0]
+            h, c = self._run(self.plans.learn, state, x_rows, e_rows)
+            messages.append(_message(h, self.plans.sends_b, self.cell.P_b, OUTPUT, e.shape[-1], x_rows))
+            for u in self.plans.kept_h:
+                before = R * state.h[..., u]
+                h_total[u] = sum((term.sum(ROW, R)[0] for term in h[u]), start=h_total[u] - before)
+            for u in self.plans.kept_c:
+                before = R * state.c[..., u] if c[u].start is None else 0.0
+                c_total[u] = sum((term.sum(ROW, R)[0] for term in c[u].terms), start=c_total[u] - before)
+        return State(torch.stack(h_total, -1), torch.stack(c_total, -1)), torch.cat(messages)
+
+    def _run(self, plan: Plan, state: State, x: Tensor, e: Tensor) -> tuple[dict[int, Sum], dict[int, Memory]]:
+        h: dict[int, Sum] = {u: (Product(None, state.h[..., u].unsqueeze(0)),) for u in plan.reads_h}
+        c = {u: Memory(state.c[..., u].unsqueeze(0), ()) for u in plan.reads_c}
+        for tick in plan.ticks:
+            h, c = step(self.cell, tick, h, c, x.unsqueeze(-1), e.unsqueeze(-2))
+        return h, c
+
+    def _slices(self, plan: Plan, state: State, x: Tensor, e: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        if not plan.spreads:
+            return iter([(x, e)])
+        per_row = state.h[..., 0].numel() * max(len(tick.c) for tick in plan.ticks)
+        return slices(x, e, SLICE_ELEMENTS // max(1, per_row))
+
+
+def _message(h: dict[int, Sum], units: frozenset[int], P: Tensor, dim: int, size: int, like: Tensor) -> Tensor:
+    """Sum over ``dim`` of h P: ``(R, G, D, M)`` with (R, G, D) as ``like``."""
+    sums = [term.sum(dim, size).squeeze(dim).unsqueeze(-1) * P[u] for u in units for term in h[u]]
+    return sum(sorted(sums, key=Tensor.numel), start=P.new_zeros(())).expand(*like.shape, P.shape[1])

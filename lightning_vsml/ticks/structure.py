@@ -1,0 +1,178 @@
+"""What of a tick has to be computed, read off the zeros of the parameters.
+
+A gate without sources is a constant; one that rounds to 0 or 1 removes what it multiplies. Going backwards from what
+is read (messages out, and whatever the next step reads of the merged state) finds the units that matter at each tick.
+Zeros of parameters that require a gradient are no structure: such a cell is dense.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+
+from lightning_vsml.ticks.cell import Cell, Tick
+
+I, F, G, O = range(4)  # where the gates stand in the last dimension of a cell's parameters
+
+
+class Gate(NamedTuple):
+    """One gate of one unit at one tick; equal gates of different units are equal, and computed once.
+
+    Attributes:
+        tanh: tanh instead of sigmoid.
+        bias: its value decides whether the gate is constant.
+        sources: units whose h it reads, each with its weight.
+        x: weight of the layer's input, summed over the channels fed; 0 if none.
+        e: the same for the feedback.
+        own: of learnable parameters, where they stand: equal values are then not one gate. Else -1.
+    """
+
+    tanh: bool
+    bias: float
+    sources: tuple[tuple[int, float], ...]
+    x: float
+    e: float
+    own: int = -1
+
+    def constant(self, tiny: float) -> float | None:
+        """0.0 or 1.0 where the gate is that, up to less than rounding; else ``None``."""
+        if self.sources or self.x or self.e or self.own >= 0:
+            return None
+        value = math.tanh(self.bias) if self.tanh else 1 / (1 + math.exp(-self.bias))
+        return next((limit for limit in (0.0, 1.0) if abs(value - limit) < tiny), None)
+
+
+class TickPlan(NamedTuple):
+    """What to compute at one tick.
+
+    Attributes:
+        tick: which channels are fed.
+        gates: the gates needed, by (gate, unit); those that are 0 or 1 are floats.
+        c, h: units whose c and h are computed.
+    """
+
+    tick: Tick
+    gates: dict[tuple[int, int], Gate | float]
+    c: tuple[int, ...]
+    h: tuple[int, ...]
+
+
+class Plan(NamedTuple):
+    """What to compute in one phase of a protocol.
+
+    Attributes:
+        ticks: one plan for each tick.
+        reads_h, reads_c: units of the merged state that the phase depends on.
+        spreads: whether anything has to be computed for each row, input and output at once.
+    """
+
+    ticks: tuple[TickPlan, ...]
+    reads_h: frozenset[int]
+    reads_c: frozenset[int]
+    spreads: bool
+
+
+def plan(cell: Cell, ticks: tuple[Tick, ...], h: frozenset[int], c: frozenset[int]) -> Plan:
+    """Plan ``ticks`` so that the units ``h`` and ``c`` are there at the end."""
+    learnable = any(parameter.requires_grad for parameter in cell)
+    parameters = [(torch.ones_like(p) if learnable else p).tolist() for p in cell[:4]]
+    tiny = torch.finfo(cell.W.dtype).eps / 1024
+    plans: list[TickPlan] = []
+    for tick in reversed(ticks):
+        gates: dict[tuple[int, int], Gate | float] = {}
+
+        def gate(k: int, u: int, tick: Tick = tick, gates: dict = gates) -> Gate | float:
+            found = _gate(parameters, learnable, cell.units, tick, k, u)
+            limit = found.constant(tiny)
+            return gates.setdefault((k, u), found if limit is None else limit)
+
+        computed_c, computed_h = h | c, h
+        h, c = frozenset(), frozenset(u for u in computed_c if gate(F, u) != 0.0)
+        for u in computed_c:
+            if gate(I, u) == 0.0 or gate(G, u) == 0.0:
+                gates[I, u] = gates[G, u] = 0.0
+        for u in computed_h:
+            gate(O, u)
+        h = frozenset(n for used in gates.values() if isinstance(used, Gate) for n, _ in used.sources)
+        plans.append(TickPlan(tick, gates, tuple(sorted(computed_c)), tuple(sorted(computed_h))))
+    plans.reverse()
+    return Plan(tuple(plans), h, c, _spreads(plans))
+
+
+class Plans(NamedTuple):
+    """Both phases of a protocol.
+
+    Attributes:
+        forward, learn: their plans.
+        sends_f, sends_b: units that the messages out read.
+        kept_h, kept_c: units whose merged h, and merged c, something reads; the others need not be kept up.
+    """
+
+    forward: Plan
+    learn: Plan
+    sends_f: frozenset[int]
+    sends_b: frozenset[int]
+    kept_h: frozenset[int]
+    kept_c: frozenset[int]
+
+
+def plan_protocol(cell: Cell, forward: tuple[Tick, ...], learn: tuple[Tick, ...], codec: frozenset[int]) -> Plans:
+    """Plan both phases, and find which h and c of the merged state have to be kept up from step to step.
+
+    Args:
+        cell: its zeros are the structure.
+        forward: the forward ticks.
+        learn: the learn ticks.
+        codec: units whose c the codec writes or reads.
+    """
+    sends_f, sends_b = (
+        frozenset(range(cell.units) if P.requires_grad else P.abs().sum(1).nonzero().flatten().tolist())
+        for P in (cell.P_f, cell.P_b)
+    )
+    kept_h, kept_c = frozenset[int](), codec
+    while True:
+        forwards = plan(cell, forward, sends_f, frozenset())
+        learns = plan(cell, learn, sends_b | kept_h, kept_c)
+        h = kept_h | forwards.reads_h | learns.reads_h
+        c = kept_c | forwards.reads_c | learns.reads_c
+        if (h, c) == (kept_h, kept_c):
+            return Plans(forwards, learns, sends_f, sends_b, h, c)
+        kept_h, kept_c = h, c
+
+
+def _gate(parameters: list, learnable: bool, N: int, tick: Tick, k: int, u: int) -> Gate:
+    W, V, U, b = parameters
+    column = k * N + u
+    return Gate(
+        tanh=k == G,
+        bias=b[column],
+        sources=tuple((n, W[n][column]) for n in range(N) if W[n][column] != 0.0),
+        x=sum(V[channel][column] for channel in tick.x),
+        e=sum(U[channel][column] for channel in tick.e),
+        own=column if learnable else -1,
+    )
+
+
+def _spreads(plans: list[TickPlan]) -> bool:
+    """Follow which of row, input, output each value depends on."""
+    full = frozenset("rab")
+    h: dict[int, frozenset[str]] = {}
+    c: dict[int, frozenset[str]] = {}
+    state = frozenset("ab")
+    for step in plans:
+        depends: dict[tuple[int, int], frozenset[str]] = {}
+        for key, gate in step.gates.items():
+            if isinstance(gate, Gate):
+                sources = frozenset().union(*(h.get(n, state) for n, _ in gate.sources))
+                depends[key] = sources | frozenset("ra" if gate.x else "") | frozenset("rb" if gate.e else "")
+        nothing = frozenset[str]()
+        new_c = {}
+        for u in step.c:
+            new_c[u] = depends.get((I, u), nothing) | depends.get((G, u), nothing) | depends.get((F, u), nothing)
+            if step.gates[F, u] != 0.0:
+                new_c[u] |= c.get(u, state)
+        if any(value >= full for value in depends.values()) or any(new_c[u] >= full for u in step.h):
+            return True
+        h = {u: new_c[u] | depends.get((O, u), nothing) for u in step.h}
+        c = new_c
+    return False
