@@ -39,6 +39,7 @@ class VSMLLearner(Callback):
         forward: ``"cell"`` computes mapped layers by forward ticks; ``"module"`` by the layers themselves, with the
             decoded weights, and keeps only learning in the cell.
         diagnostics: also log how far update and message are from the delta rule (cosines, per layer).
+        ticks: the tick implementation: ``"fused"``, or ``"reference"``, the readable one; ``None`` takes the fastest.
 
     Raises:
         CheckpointError: unknown name, or a missing, damaged, foreign or newer file.
@@ -53,12 +54,14 @@ class VSMLLearner(Callback):
         unmapped: str = "error",
         forward: str = "cell",
         diagnostics: bool = False,
+        ticks: str | None = None,
     ) -> None:
         super().__init__()
         for what, value, known in (("unmapped", unmapped, UNMAPPED), ("forward", forward, FORWARD)):
             if value not in known:
                 raise ValueError(f"{what} should be one of {', '.join(map(repr, known))}, got {value!r}.")
-        self.algorithm = algorithm if isinstance(algorithm, LearningAlgorithm) else checkpoints.load(algorithm)
+        loaded = algorithm if isinstance(algorithm, LearningAlgorithm) else checkpoints.load(algorithm)
+        self.algorithm = loaded if ticks is None else loaded.on(ticks)
         self.lr = self.algorithm.lr if lr is None else float(lr)
         if not (math.isfinite(self.lr) and self.lr >= 0):
             raise ValueError(f"lr should be a finite number of at least 0, or None for the default, got {lr!r}.")
@@ -154,7 +157,7 @@ class VSMLLearner(Callback):
     def __repr__(self) -> str:
         return (
             f"VSMLLearner({self.algorithm.name!r}, lr={self.lr}, unmapped={self.unmapped!r}, forward={self.forward!r}, "
-            f"diagnostics={self.diagnostics})"
+            f"diagnostics={self.diagnostics}, ticks={self.algorithm.ticks!r})"
         )
 
     def _release(self) -> None:

@@ -10,7 +10,7 @@ from helpers import Loss, Module, classification, cross_entropy, relative_differ
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_vsml import VSMLLearner, checkpoints, programs
+from lightning_vsml import VSMLLearner, programs
 
 
 class Residual(nn.Module):
@@ -139,14 +139,14 @@ FLIPPING = {"cnn with max pooling"}
 
 @pytest.mark.parametrize("case", [case for case in CASES if case not in FLIPPING])
 def test_follows_sgd_in_float32(case: str, ticks: str) -> None:
-    weights, losses = compare(case, torch.float32, 200, VSMLLearner(checkpoints.load("backprop").on(ticks)))
+    weights, losses = compare(case, torch.float32, 200, VSMLLearner("backprop", ticks=ticks))
     assert weights < 1e-3
     assert losses < 1e-3
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_follows_sgd_in_float64(case: str, ticks: str) -> None:
-    weights, losses = compare(case, torch.float64, 50, VSMLLearner(programs.backprop(dtype=torch.float64).on(ticks)))
+    weights, losses = compare(case, torch.float64, 50, VSMLLearner(programs.backprop(dtype=torch.float64), ticks=ticks))
     assert weights < 1e-5
     assert losses < 1e-5
 
