@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset, random_split
 from torchmetrics.classification import MulticlassAccuracy
 
-from lightning_vsml import VSMLLearner, datasets
+from lightning_vsml import CheckpointError, VSMLLearner, datasets
 
 
 class Classifier(LightningModule):
@@ -36,7 +36,7 @@ class Classifier(LightningModule):
         logits = self(x)
         loss = nn.functional.cross_entropy(logits, y)
         self.accuracy[stage](logits, y)
-        self.log(f"{stage}/loss", loss, prog_bar=True)
+        self.log(f"{stage}/loss", loss, prog_bar=stage == "fit")
         self.log(
             f"{stage}/accuracy", self.accuracy[stage], prog_bar=True, on_step=stage == "fit", on_epoch=stage != "fit"
         )
@@ -79,15 +79,17 @@ def load(name: str, data_dir: Path) -> datasets.Images:
     try:
         return datasets.load("mnist", data_dir)
     except datasets.DatasetError as error:
-        print(f"MNIST is not available, so this runs on scikit-learn's 8x8 digits instead. {error}", flush=True)
+        print(f"MNIST is not available: running on scikit-learn's 8x8 digits instead.\n({error})", flush=True)
         return datasets.load("digits")
 
 
 def main() -> None:
     options = parse()
+    vsml = options.learner == "vsml"
     try:
+        learner = [VSMLLearner(options.algorithm, lr=options.lr)] if vsml else []
         data = load(options.dataset, options.data_dir)
-    except datasets.DatasetError as error:
+    except (CheckpointError, datasets.DatasetError) as error:
         raise SystemExit(f"error: {error}") from error
     seed_everything(options.seed, verbose=False)
 
@@ -98,7 +100,6 @@ def main() -> None:
     train_loader = DataLoader(train, options.batch_size, shuffle=True, drop_last=True)
     validation_loader, test_loader = DataLoader(validation, 500), DataLoader(test, 500)
 
-    vsml = options.learner == "vsml"
     torch_lr = options.lr if options.lr is not None and not vsml else {"sgd": 0.1}.get(options.learner, 1e-3)
     model = Classifier(
         data.x[0].numel(), options.hidden, optimizer={"sgd": "SGD"}.get(options.learner, "Adam"), lr=torch_lr
@@ -113,7 +114,7 @@ def main() -> None:
         log_every_n_steps=10,
         check_val_every_n_epoch=None,
         val_check_interval=min(100, options.max_steps),
-        callbacks=[TQDMProgressBar(), *([VSMLLearner(options.algorithm, lr=options.lr)] if vsml else [])],
+        callbacks=[TQDMProgressBar(), *learner],
     )
     start = time.perf_counter()
     trainer.fit(model, train_loader, validation_loader)

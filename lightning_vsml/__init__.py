@@ -2,7 +2,7 @@
 
 __version__ = "0.1.0"
 
-from lightning_vsml.algorithm import Codec, LearningAlgorithm, Protocol, Stability
+from lightning_vsml.algorithm import Codec, LearningAlgorithm, Protocol, Reach, Stability
 from lightning_vsml.bridge import NonFiniteError
 from lightning_vsml.checkpoints import CheckpointError
 from lightning_vsml.learner import VSMLLearner
@@ -19,6 +19,7 @@ __all__ = [
     "MappingError",
     "NonFiniteError",
     "Protocol",
+    "Reach",
     "Stability",
     "State",
     "Tick",

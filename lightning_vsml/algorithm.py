@@ -4,6 +4,7 @@ Pure functions, state in, state out; nothing here knows of modules, of autograd 
 """
 
 import hashlib
+import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -52,6 +53,18 @@ class Stability(NamedTuple):
     change_clamp: float | None = None
 
 
+class Reach(NamedTuple):
+    """Up to which magnitudes an algorithm does what it is made for; ``inf`` where nothing is known.
+
+    Attributes:
+        x: of a layer's inputs.
+        e: of the feedback.
+    """
+
+    x: float = math.inf
+    e: float = math.inf
+
+
 class Change(NamedTuple):
     """What one or several uses of a grid did to its state; changes of one step add up like gradients.
 
@@ -84,6 +97,7 @@ class LearningAlgorithm:
             single unroll, of which the mean over rows is kept.
         lr: the learning rate of SGD that the untouched cell corresponds to, and the default.
         stability: clipping rules applied when a change is committed.
+        reach: magnitudes of input and feedback beyond which the learner warns.
         card: where it comes from and what it was measured at (see :mod:`lightning_vsml.checkpoints`).
         ticks: name of the tick implementation.
 
@@ -98,6 +112,7 @@ class LearningAlgorithm:
     memory: tuple[bool, ...]
     lr: float
     stability: Stability = field(default_factory=Stability)
+    reach: Reach = field(default_factory=Reach)
     card: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
     ticks: str = "fused"
 

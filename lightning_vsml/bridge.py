@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +56,7 @@ class Bridge:
         self.mapping = map_layers(model, unmapped)
         self.grids = self.mapping.grids
         self.forward_by = forward
+        self.algorithm = algorithm
         self.algorithms = {name: algorithm.to(*self._placement(name)) for name in self.grids}
         self.states = self._place(states or {})
         self.pending: dict[str, Change] = {}
@@ -62,6 +64,7 @@ class Bridge:
         self.measurements: Measurements | None = None
         self.to_optimizer = set(self.mapping.unmapped) if unmapped == "optimizer" else set()
         self.reached: set[str] = set()  # layers that feedback has reached
+        self.beyond_reach: set[tuple[str, str]] = set()  # (input or feedback, layer) beyond the algorithm's reach
 
     @property
     def live(self) -> list[str]:
@@ -107,15 +110,24 @@ class Bridge:
         tape, self.tape = self.tape, Tape()
         samples = max(1, self.grids[tape.calls[0].name].samples(tape.calls[0].x)) if tape.calls else 1
         scale = samples * (gain or 1.0)  # with a gain of 0 messages still flow, and changes are dropped
-        finite = {"the loss": torch.isfinite(loss.detach()).all()}
+        finite = {"the loss": [torch.isfinite(loss.detach()).all()]}
+        within: dict[tuple[str, str], list[Tensor]] = {}
         changes: list[tuple[str, Change]] = []
         for call in tape.reverse(loss):
-            e, change = self._learn(call, scale, samples)
+            x, e, change = self._learn(call, scale, samples)
             changes.append((call.name, change))
-            for what, tensor in (("feedback", e), ("state change", change.c)):
-                key = f"the {what} of layer {call.name!r}"
-                finite[key] = finite.get(key, True) & torch.isfinite(tensor).all()
-        _check_finite(finite, loss, step)
+            for what, tensor in (("input", x), ("feedback", e), ("state change", change.c)):
+                finite.setdefault(f"the {what} of layer {call.name!r}", []).append(torch.isfinite(tensor).all())
+            for what, tensor, limit in zip(("input", "feedback"), (x, e), self.algorithm.reach, strict=True):
+                within.setdefault((what, call.name), []).append(tensor.abs().max() <= limit)
+        finite_flags, within_flags = _fetch(finite, loss.device), _fetch(within, loss.device)
+        if not all(finite_flags.values()):
+            culprit = next(what for what, flag in finite_flags.items() if not flag)
+            raise NonFiniteError(
+                f"step {step}: expected finite numbers, but {culprit} is not (loss = {loss.item():.6g}). No weight was "
+                "changed by this step. Lower lr, or look for what produced it in the batch, the model or the loss."
+            )
+        self.beyond_reach.update(place for place, flag in within_flags.items() if not flag)
         self.reached.update(name for name, _ in changes)
         for name, change in changes if gain else []:
             self.pending[name] = self.pending[name].plus(change) if name in self.pending else change
@@ -160,8 +172,8 @@ class Bridge:
                     output = grid.output(y, input).to(dtype)
         return self.tape.record(name, input, output) if recording else output
 
-    def _learn(self, call: Call, scale: float, samples: int) -> tuple[Tensor, Change]:
-        """Feedback in, backward message out: returns the feedback e (R, G, B) and the layer's change."""
+    def _learn(self, call: Call, scale: float, samples: int) -> tuple[Tensor, Tensor, Change]:
+        """Feedback in, backward message out: returns x (R, G, A), e (R, G, B) and the layer's change."""
         grid, algorithm, state = self.grids[call.name], self.algorithms[call.name], self.states[call.name]
         assert call.leaf.grad is not None
         dtype = algorithm.cell.W.dtype
@@ -173,7 +185,7 @@ class Bridge:
         call.send_back(x, message / -scale)
         if self.measurements is not None:
             self.measurements.learned(call.name, algorithm, state, x.detach(), e, change, message)
-        return e, change
+        return x.detach(), e, change
 
     @torch.no_grad()
     def _read_weights(self, names: list[str]) -> None:
@@ -216,11 +228,10 @@ def _eager() -> AbstractContextManager[None]:
     return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
 
 
-def _check_finite(finite: dict[str, Tensor], loss: Tensor, step: int) -> None:
-    flags = torch.stack([flag.to(loss.device) for flag in finite.values()]).tolist()  # the only wait for the device
-    if not all(flags):
-        raise NonFiniteError(
-            f"step {step}: expected finite numbers, but {list(finite)[flags.index(False)]} is not (loss = "
-            f"{loss.item():.6g}). No weight was changed by this step. Lower lr, or look for what produced it in the "
-            "batch, the model or the loss."
-        )
+Key = TypeVar("Key")
+
+
+def _fetch(flags: dict[Key, list[Tensor]], device: torch.device) -> dict[Key, bool]:
+    """All flags of each key together, in one transfer from the device."""
+    merged = [torch.stack([flag.to(device) for flag in found]).all() for found in flags.values()]
+    return dict(zip(flags, torch.stack(merged).tolist(), strict=True)) if merged else {}

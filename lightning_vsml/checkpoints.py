@@ -6,6 +6,7 @@ measured at, and the sha256 of the tensor file. Nothing is unpickled; files are 
 
 import hashlib
 import json
+import math
 import os
 import platform
 import tempfile
@@ -18,7 +19,7 @@ import torch
 from safetensors.torch import load as parse_safetensors
 from safetensors.torch import save as render_safetensors
 
-from lightning_vsml.algorithm import Codec, LearningAlgorithm, Protocol, Stability
+from lightning_vsml.algorithm import Codec, LearningAlgorithm, Protocol, Reach, Stability
 from lightning_vsml.ticks import Cell, Tick
 
 FORMAT = "lightning_vsml"
@@ -126,6 +127,7 @@ def save(
         "memory": list(algorithm.memory),
         "lr": algorithm.lr,
         "stability": algorithm.stability._asdict(),
+        "reach": {what: limit for what, limit in algorithm.reach._asdict().items() if math.isfinite(limit)},
         "made_by": {**made_by, "torch": torch.__version__, "python": platform.python_version()},
         "measured": [],
         "sha256": hashlib.sha256(content).hexdigest(),
@@ -162,6 +164,11 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 def _find(name_or_path: str | os.PathLike[str]) -> Path:
+    if not isinstance(name_or_path, str | os.PathLike):
+        raise CheckpointError(
+            f"expected the name of a learning algorithm ({', '.join(names())}), the path of a .safetensors file or a "
+            f"LearningAlgorithm, got {name_or_path!r}."
+        )
     path = Path(name_or_path)
     if isinstance(name_or_path, str) and path.suffix == "" and path.name == name_or_path:
         if name_or_path not in names():
@@ -174,7 +181,9 @@ def _find(name_or_path: str | os.PathLike[str]) -> Path:
         raise CheckpointError(f"expected the path of a .safetensors file, got {str(path)!r}.")
     for needed, what in ((path, "checkpoint"), (card_path(path), "card of the checkpoint")):
         if not needed.is_file():
-            raise CheckpointError(f"the {what}, {needed}, does not exist. Both files are needed, side by side.")
+            raise CheckpointError(
+                f"the {what}, {needed}, does not exist. An algorithm is a .safetensors file with a .json card beside."
+            )
     return path
 
 
@@ -217,5 +226,6 @@ def _assemble(card: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Learnin
         memory=tuple(bool(unit) for unit in card["memory"]),
         lr=float(card["lr"]),
         stability=Stability(**card["stability"]),
+        reach=Reach(**card["reach"]),
         card=card,
     )

@@ -7,6 +7,8 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
+from lightning_vsml.algorithm import LearningAlgorithm
+
 
 def check_automatic(pl_module: LightningModule) -> None:
     """Refuse manual optimization, which has no step to take over."""
@@ -74,3 +76,25 @@ def warn_silent(layers: list[str]) -> None:
             f"{', '.join(layers)}. They are unused, cut off from the loss, or inside activation checkpointing (not "
             "supported)."
         )
+
+
+def check_optimizer(trainer: Trainer, pl_module: LightningModule, left_to_it: set[str]) -> None:
+    """Refuse an optimizer that does not hold what is left to it."""
+    held = {id(p) for optimizer in trainer.optimizers for group in optimizer.param_groups for p in group["params"]}
+    if missing := [name for name, p in pl_module.named_parameters() if name in left_to_it and id(p) not in held]:
+        raise MisconfigurationException(
+            'unmapped="optimizer" expects your optimizer to hold every parameter that is not mapped, but it lacks '
+            f"{', '.join(missing)}. Add them in {type(pl_module).__name__}.configure_optimizers, or use "
+            'unmapped="freeze".'
+        )
+
+
+def warn_beyond_reach(algorithm: LearningAlgorithm, places: set[tuple[str, str]], step: int) -> None:
+    """Name the layers whose inputs or feedback an algorithm does not follow any more."""
+    for what, fix in (("input", "Normalise the data or the activations"), ("feedback", "Lower lr or rescale the loss")):
+        if layers := sorted(layer for found, layer in places if found == what):
+            limit = algorithm.reach.x if what == "input" else algorithm.reach.e
+            rank_zero_warn(
+                f"step {step}: the {what} of {', '.join(layers)} exceeds ±{limit:g}, the reach of {algorithm.name!r}, "
+                f"which saturates beyond it: the layer learns less than it should. {fix}."
+            )

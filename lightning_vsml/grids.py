@@ -33,12 +33,7 @@ class Grid:
         return self.groups, self.fan_in + self.bias, self.fan_out
 
     def messages(self, x: Tensor, dtype: torch.dtype) -> Tensor:
-        """The layer's input as forward messages, ``(R, G, A)`` in ``dtype``; differentiable.
-
-        Raises:
-            TypeError: ``x`` is not a floating-point tensor.
-            ValueError: ``x`` does not have the shape the layer takes.
-        """
+        """The layer's input as forward messages, ``(R, G, A)`` in ``dtype``; differentiable."""
         rows = self._rows(x.to(dtype))
         return F.pad(rows, (0, 1), value=1.0) if self.bias else rows
 
@@ -46,16 +41,18 @@ class Grid:
         """Say clearly what is wrong with an input.
 
         Raises:
-            TypeError: ``x`` is not a floating-point tensor.
+            TypeError: ``x`` is not a floating-point tensor, or of another type than the weight without autocast.
             ValueError: ``x`` does not have the shape the layer takes.
         """
         if not x.is_floating_point():
             raise TypeError(f"{self.layer} expects a floating-point input, got {x.dtype}. Convert it, e.g. x.float().")
-        if x.dim() not in self._dims(x) or x.shape[self._channel_dim] != self._channels:
-            raise ValueError(
-                f"{self.layer} expects an input of {self._channels} features in dimension {self._channel_dim} and "
-                f"{' or '.join(map(str, self._dims(x)))} dimensions, got shape {tuple(x.shape)}."
+        if x.dtype != self.layer.weight.dtype and not torch.is_autocast_enabled(x.device.type):
+            raise TypeError(
+                f"{self.layer} expects an input of its weight's type, {self.layer.weight.dtype}, got {x.dtype}. "
+                "Convert the input or the module."
             )
+        if x.dim() not in self._dims(x) or x.shape[self._channel_dim] != self._channels:
+            raise ValueError(f"{self.layer} expects an input of shape {self._expected}, got {tuple(x.shape)}.")
 
     def samples(self, x: Tensor) -> int:
         """S, the number of samples in the layer's input."""
@@ -85,6 +82,7 @@ class Grid:
             self.layer.bias.copy_(weights[:, self.fan_in].reshape(self.layer.bias.shape))
 
     _channel_dim: ClassVar[int]  # counted from the end
+    _expected: str
 
     @property
     def _channels(self) -> int:
@@ -106,6 +104,7 @@ class LinearGrid(Grid):
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__(layer)
         self.groups, self.fan_in, self.fan_out = 1, layer.in_features, layer.out_features
+        self._expected = f"(..., {layer.in_features})"
 
     @property
     def _channels(self) -> int:
@@ -135,6 +134,7 @@ class Conv2dGrid(Grid):
         self.groups = layer.groups
         self.fan_in = layer.weight[0].numel()
         self.fan_out = layer.out_channels // layer.groups
+        self._expected = f"(samples, {layer.in_channels}, height, width), or without samples"
 
     @property
     def _channels(self) -> int:

@@ -5,12 +5,21 @@ import os
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelSummary
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from lightning_vsml import checkpoints, report
 from lightning_vsml.algorithm import LearningAlgorithm
 from lightning_vsml.bridge import FORWARD, Bridge
-from lightning_vsml.checks import check_automatic, check_stepped, check_trainer, warn_ineffective, warn_silent
+from lightning_vsml.checks import (
+    check_automatic,
+    check_optimizer,
+    check_stepped,
+    check_trainer,
+    warn_beyond_reach,
+    warn_ineffective,
+    warn_silent,
+)
 from lightning_vsml.mapping import UNMAPPED
 from lightning_vsml.measure import Measurements
 from lightning_vsml.takeover import TakeOver
@@ -62,13 +71,14 @@ class VSMLLearner(Callback):
                 raise ValueError(f"{what} should be one of {', '.join(map(repr, known))}, got {value!r}.")
         loaded = algorithm if isinstance(algorithm, LearningAlgorithm) else checkpoints.load(algorithm)
         self.algorithm = loaded if ticks is None else loaded.on(ticks)
-        self.lr = self.algorithm.lr if lr is None else float(lr)
-        if not (math.isfinite(self.lr) and self.lr >= 0):
+        if lr is not None and (isinstance(lr, bool | str) or not (math.isfinite(lr) and lr >= 0)):
             raise ValueError(f"lr should be a finite number of at least 0, or None for the default, got {lr!r}.")
+        self.lr = self.algorithm.lr if lr is None else float(lr)
         self.unmapped, self.forward, self.diagnostics = unmapped, forward, diagnostics
         self._bridge: Bridge | None = None
         self._takeover: TakeOver | None = None
         self._resumed: dict[str, Any] | None = None
+        self._warned: set[tuple[str, str]] = set()
 
     # --- before fit
 
@@ -103,7 +113,8 @@ class VSMLLearner(Callback):
         self._takeover = TakeOver(
             trainer.strategy, pl_module, bridge, lambda: self._gain(trainer), hybrid=bool(bridge.to_optimizer)
         )
-        if trainer.is_global_zero:
+        check_optimizer(trainer, pl_module, bridge.to_optimizer)
+        if trainer.is_global_zero and any(isinstance(callback, ModelSummary) for callback in trainer.callbacks):  # type: ignore[attr-defined]
             report.show(report.summary(bridge.mapping, self.algorithm, self.lr, self.unmapped))
 
     def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
@@ -117,11 +128,15 @@ class VSMLLearner(Callback):
             self._bridge.forget()
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        """Hand the measurements of a finished step to the loggers."""
+        """Hand the measurements of a finished step to the loggers; warn of saturation, once per layer."""
         bridge = self._bridge
+        if bridge is not None and (news := bridge.beyond_reach - self._warned):
+            warn_beyond_reach(self.algorithm, news, trainer.global_step)
+            self._warned |= news
         if bridge is None or bridge.measurements is None or not bridge.measurements.complete:
             return
         metrics, bridge.measurements = bridge.measurements.metrics(), None
+        metrics["vsml/lr"] = self._gain(trainer) * self.algorithm.lr
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=trainer.fit_loop.epoch_loop._batches_that_stepped)
 

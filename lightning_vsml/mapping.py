@@ -6,6 +6,7 @@ from typing import NamedTuple
 from torch import nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
+from torchmetrics import Metric
 
 from lightning_vsml.grids import GRIDS, Grid
 
@@ -56,7 +57,7 @@ def map_layers(model: nn.Module, unmapped: str = "error") -> Mapping:
     for name, module in model.named_modules():
         if (grid_type := _grid_type(module)) is not None:
             grids[name] = grid_type(module)
-        elif module is not model and not any(module.children()):
+        elif module is not model and not any(module.children()) and not isinstance(module, Metric):
             glue[type(module).__name__] += 1
 
     _check_frozen(grids)

@@ -72,8 +72,9 @@ class Tape:
                 reached = True
                 yield call
         if not reached:
+            called = ", ".join(dict.fromkeys(call.name for call in self.calls))
+            found = f"no way leads back from it to {called}" if called else "training_step called no mapped layer"
             raise GraphError(
-                "expected a loss that depends on the output of a mapped layer, but no way leads back from it to "
-                f"{', '.join(dict.fromkeys(call.name for call in self.calls)) or 'one: none was called'}. Return the "
-                "loss with its graph from training_step (no .detach(), .item() or torch.no_grad() on the way)."
+                f"expected a loss that depends on the output of a mapped layer, but {found}. Return the loss with its "
+                "graph from training_step (no .detach(), .item() or torch.no_grad() on the way)."
             )

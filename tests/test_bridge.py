@@ -181,7 +181,7 @@ def test_an_input_changed_after_use_is_an_error(net: nn.Sequential, batch: tuple
     [
         (lambda net, x: net(x).detach().sum(), "no way leads back from it to 0, 2"),
         (lambda net, x: (torch.ones(3, requires_grad=True) * net(x).detach().sum()).sum(), "no way leads back"),
-        (lambda net, x: torch.ones(3, requires_grad=True).sum(), "none was called"),
+        (lambda net, x: torch.ones(3, requires_grad=True).sum(), "called no mapped layer"),
     ],
 )
 def test_a_loss_without_a_way_back(net: nn.Sequential, batch: tuple[Tensor, Tensor], loss, message: str) -> None:

@@ -12,6 +12,7 @@ from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 from lightning.pytorch.tuner import Tuner
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_vsml import CheckpointError, MappingError, NonFiniteError, VSMLLearner
 
@@ -85,6 +86,8 @@ def test_sharded_strategies(strategy: Any, monkeypatch: pytest.MonkeyPatch) -> N
         ({"forward": "fast"}, ValueError, "forward should be one of 'cell', 'module', got 'fast'"),
         ({"ticks": "quick"}, ValueError, r"ticks should be one of \['fused', 'reference'\], got 'quick'"),
         ({"lr": -0.1}, ValueError, "lr should be a finite number of at least 0"),
+        ({"lr": "0.1"}, ValueError, "lr should be a finite number of at least 0, or None for the default, got '0.1'"),
+        ({"algorithm": 3}, CheckpointError, r"expected the name of a learning algorithm \(backprop\), .* got 3"),
         ({"lr": math.nan}, ValueError, "lr should be a finite number of at least 0"),
     ],
 )
@@ -142,6 +145,36 @@ def test_layers_that_feedback_never_reaches_are_named() -> None:
     assert sum("no feedback" in str(warning.message) for warning in caught) == 1
 
 
+def test_an_optimizer_that_lacks_what_is_left_to_it() -> None:
+    class HeadOnly(Module):
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.net[0].parameters(), lr=0.1)
+
+    net = nn.Sequential(nn.Linear(6, 4), nn.LayerNorm(4))
+    fit_error("it lacks net.1.weight, net.1.bias. Add them in", HeadOnly(net), VSMLLearner(unmapped="optimizer"))
+
+
+def test_saturation_is_named_once_per_layer() -> None:
+    """Inputs as raw pixel values, and a feedback far too large."""
+    x, y = next(iter(classification()))
+    data = DataLoader(TensorDataset(x * 100, y), batch_size=4)
+    with pytest.warns(
+        UserWarning, match=r"step 1: the input of net.0, net.2 exceeds ±32, .* Normalise the data"
+    ) as caught:
+        trainer(VSMLLearner(lr=1e-5), max_epochs=3).fit(Module(mlp()), data)
+    assert sum("exceeds" in str(warning.message) for warning in caught) == 1
+    with pytest.warns(UserWarning, match=r"the feedback of net.0, net.2 exceeds ±32, .* Lower lr or rescale the loss"):
+        trainer(VSMLLearner(lr=1000.0), max_steps=1).fit(Module(mlp()), classification())
+
+
+def test_an_infinite_input_is_named() -> None:
+    """Saturation would hide it: tanh(inf) is 1."""
+    x, y = next(iter(classification()))
+    x[1, 2] = math.inf
+    with pytest.raises(NonFiniteError, match=r"the input of layer 'net.0' is not"):
+        trainer(VSMLLearner(), max_steps=1).fit(Module(mlp()), DataLoader(TensorDataset(x, y), batch_size=4))
+
+
 def test_settings_without_effect_are_named() -> None:
     class Own(Module):
         def backward(self, loss: torch.Tensor) -> None:
@@ -154,5 +187,5 @@ def test_settings_without_effect_are_named() -> None:
 
 
 def test_a_wrong_input_says_which_layer() -> None:
-    with pytest.raises(ValueError, match=r"Linear\(in_features=6.*got shape \(8, 5\)"):
+    with pytest.raises(ValueError, match=r"Linear\(in_features=6.*\(..., 6\), got \(8, 5\)"):
         trainer(VSMLLearner(), max_steps=1).fit(Module(mlp()), classification(shape=(5,)))

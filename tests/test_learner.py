@@ -374,6 +374,8 @@ def test_table_at_fit_start(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     net = nn.Sequential(nn.Conv2d(2, 4, 3, groups=2), nn.ReLU(), nn.Flatten(), nn.Linear(4, 4), nn.Linear(4, 4))
     net[4].requires_grad_(False)
     trainer(VSMLLearner(lr=0.25), max_steps=1).fit(Module(net), classification(8, (2, 3, 3)))
+    assert capsys.readouterr().out == ""  # asked for quiet
+    trainer(VSMLLearner(lr=0.25), max_steps=1, enable_model_summary=True).fit(Module(net), classification(8, (2, 3, 3)))
     shown = capsys.readouterr().out
     assert "backprop, lr = 0.25, N = 5" in shown
     assert re.search(r"net.0 +│ Conv2d +│ 2 x 10 x 2 +│ +400", shown)
@@ -396,6 +398,7 @@ def test_curves_per_layer(tmp_path: Path, diagnostics: bool) -> None:
     quantities |= {"update_cosine", "message_cosine"} if diagnostics else set()
     for row in rows:
         values = {key: float(value) for key, value in row.items() if key.startswith("vsml/")}
+        assert values.pop("vsml/lr") == pytest.approx(0.1)
         assert set(values) == {f"vsml/{quantity}/net.{layer}" for quantity in quantities for layer in (0, 2)}
         assert all(value > 0 for value in values.values())
         if diagnostics:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torchmetrics import MeanMetric
 
 from lightning_vsml.grids import Conv2dGrid, LinearGrid
 from lightning_vsml.mapping import MappingError, map_layers
@@ -22,7 +23,13 @@ class CosineLinear(nn.Linear):
 
 def test_finds_layers_and_glue() -> None:
     model = nn.Sequential(
-        nn.Conv2d(1, 2, 3), nn.ReLU(), nn.ReLU(), nn.Flatten(), nn.Sequential(InitialisedLinear(8, 4)), nn.Dropout()
+        nn.Conv2d(1, 2, 3),
+        nn.ReLU(),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Sequential(InitialisedLinear(8, 4)),
+        nn.Dropout(),
+        MeanMetric(),
     )
     mapping = map_layers(model)
     assert {name: type(grid) for name, grid in mapping.grids.items()} == {"0": Conv2dGrid, "4.0": LinearGrid}
