@@ -2,11 +2,12 @@
 
 __version__ = "0.1.0"
 
-from lightning_vsml.algorithm import Codec, LearningAlgorithm, Protocol, Reach, Stability
-from lightning_vsml.bridge import NonFiniteError
+from lightning_vsml.algorithm import LearningAlgorithm
 from lightning_vsml.checkpoints import CheckpointError
+from lightning_vsml.health import NonFiniteError
 from lightning_vsml.learner import VSMLLearner
 from lightning_vsml.mapping import MappingError
+from lightning_vsml.parts import Codec, Protocol, Reach, Stability
 from lightning_vsml.tape import GraphError
 from lightning_vsml.ticks import Cell, State, Tick
 

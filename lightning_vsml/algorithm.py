@@ -4,7 +4,6 @@ Pure functions, state in, state out; nothing here knows of modules, of autograd 
 """
 
 import hashlib
-import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -12,57 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_vsml.ticks import IMPLEMENTATIONS, Cell, Implementation, State, Tick
-
-
-class Protocol(NamedTuple):
-    """What happens in a learning step.
-
-    Attributes:
-        forward: ticks that turn a layer's input into its output, from the merged state.
-        learn: ticks that turn input and feedback into a state change and the backward message. They
-            start from the merged state too, so that no state per sample outlives a call; an algorithm
-            that needs the state after the forward ticks repeats them here.
-    """
-
-    forward: tuple[Tick, ...]
-    learn: tuple[Tick, ...]
-
-
-class Codec(NamedTuple):
-    """Linear map between a weight and the memory c of its synapse.
-
-    Attributes:
-        encode: weight -> c, ``(N,)``.
-        decode: c -> weight, ``(N,)``; ``decode @ encode`` is 1.
-    """
-
-    encode: Tensor
-    decode: Tensor
-
-
-class Stability(NamedTuple):
-    """The stability rules of the paper's appendix C; ``None`` turns a rule off.
-
-    Attributes:
-        state_clip: states are clipped to ± this value (paper: 4).
-        change_clamp: a merged change is clamped to ± this value (paper: 1).
-    """
-
-    state_clip: float | None = None
-    change_clamp: float | None = None
-
-
-class Reach(NamedTuple):
-    """Up to which magnitudes an algorithm does what it is made for; ``inf`` where nothing is known.
-
-    Attributes:
-        x: of a layer's inputs.
-        e: of the feedback.
-    """
-
-    x: float = math.inf
-    e: float = math.inf
+from lightning_vsml.parts import Codec, Protocol, Reach, Stability
+from lightning_vsml.ticks import IMPLEMENTATIONS, Cell, Implementation, State
 
 
 class Change(NamedTuple):
@@ -128,21 +78,8 @@ class LearningAlgorithm:
         ):
             if have != want:
                 raise ValueError(f"{what} should have shape {want} for a cell of {N} units, got {have}.")
-        round_trip = float(self.codec.decode.double() @ self.codec.encode.double())
-        if not abs(round_trip - 1) < 1e-5:
-            raise ValueError(
-                f"codec.decode @ codec.encode should be 1, so that a weight survives; got {round_trip:.6g}."
-            )
-        for phase, steps in zip(Protocol._fields, self.protocol, strict=True):
-            if not steps:
-                raise ValueError(f"protocol.{phase} should hold at least one tick, got none.")
-            for step in steps:
-                for channels, parameter in ((step.x, self.cell.V), (step.e, self.cell.U)):
-                    if not all(0 <= channel < parameter.shape[0] for channel in channels):
-                        raise ValueError(
-                            f"protocol.{phase} feeds channels {channels}, but the cell has only channels 0 to "
-                            f"{parameter.shape[0] - 1}."
-                        )
+        self.codec.validate()
+        self.protocol.validate(self.cell)
         if not self.lr > 0:
             raise ValueError(f"lr should be positive, got {self.lr}.")
         if self.ticks not in IMPLEMENTATIONS:

@@ -10,22 +10,18 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from lightning_vsml.algorithm import Change, LearningAlgorithm
+from lightning_vsml.health import Health
 from lightning_vsml.mapping import map_layers
 from lightning_vsml.measure import Measurements
 from lightning_vsml.tape import Call, Tape
 from lightning_vsml.ticks import State
 
 FORWARD = ("cell", "module")
-
-
-class NonFiniteError(ArithmeticError):
-    """The loss, a feedback or a state change is infinite or not a number; nothing was written."""
 
 
 class Bridge:
@@ -110,24 +106,13 @@ class Bridge:
         tape, self.tape = self.tape, Tape()
         samples = max(1, self.grids[tape.calls[0].name].samples(tape.calls[0].x)) if tape.calls else 1
         scale = samples * (gain or 1.0)  # with a gain of 0 messages still flow, and changes are dropped
-        finite = {"the loss": [torch.isfinite(loss.detach()).all()]}
-        within: dict[tuple[str, str], list[Tensor]] = {}
+        health = Health(self.algorithm.reach)
         changes: list[tuple[str, Change]] = []
         for call in tape.reverse(loss):
             x, e, change = self._learn(call, scale, samples)
+            health.watch(call.name, x, e, change)
             changes.append((call.name, change))
-            for what, tensor in (("input", x), ("feedback", e), ("state change", change.c)):
-                finite.setdefault(f"the {what} of layer {call.name!r}", []).append(torch.isfinite(tensor).all())
-            for what, tensor, limit in zip(("input", "feedback"), (x, e), self.algorithm.reach, strict=True):
-                within.setdefault((what, call.name), []).append(tensor.abs().max() <= limit)
-        finite_flags, within_flags = _fetch(finite, loss.device), _fetch(within, loss.device)
-        if not all(finite_flags.values()):
-            culprit = next(what for what, flag in finite_flags.items() if not flag)
-            raise NonFiniteError(
-                f"step {step}: expected finite numbers, but {culprit} is not (loss = {loss.item():.6g}). No weight was "
-                "changed by this step. Lower lr, or look for what produced it in the batch, the model or the loss."
-            )
-        self.beyond_reach.update(place for place, flag in within_flags.items() if not flag)
+        self.beyond_reach |= health.verify(loss, step)
         self.reached.update(name for name, _ in changes)
         for name, change in changes if gain else []:
             self.pending[name] = self.pending[name].plus(change) if name in self.pending else change
@@ -226,12 +211,3 @@ def _output_dtype(x: Tensor) -> torch.dtype:
 def _eager() -> AbstractContextManager[None]:
     """Compiled graphs do not see substituted forwards; where nothing can have been compiled, spare the import."""
     return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
-
-
-Key = TypeVar("Key")
-
-
-def _fetch(flags: dict[Key, list[Tensor]], device: torch.device) -> dict[Key, bool]:
-    """All flags of each key together, in one transfer from the device."""
-    merged = [torch.stack([flag.to(device) for flag in found]).all() for found in flags.values()]
-    return dict(zip(flags, torch.stack(merged).tolist(), strict=True)) if merged else {}

@@ -9,7 +9,6 @@ import json
 import math
 import os
 import platform
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,9 @@ import torch
 from safetensors.torch import load as parse_safetensors
 from safetensors.torch import save as render_safetensors
 
-from lightning_vsml.algorithm import Codec, LearningAlgorithm, Protocol, Reach, Stability
+from lightning_vsml.algorithm import LearningAlgorithm
+from lightning_vsml.files import replace_file
+from lightning_vsml.parts import Codec, Protocol, Reach, Stability
 from lightning_vsml.ticks import Cell, Tick
 
 FORMAT = "lightning_vsml"
@@ -148,19 +149,6 @@ def record(path: str | os.PathLike[str], measurement: Mapping[str, Any]) -> None
     """
     card = load(Path(path)).card
     _write_card(Path(path), {**card, "measured": [*card["measured"], dict(measurement)]})
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write ``content`` beside ``path`` and move it there, so that no reader meets half a file."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)  # mkstemp's 0600 would travel into wheels
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _find(name_or_path: str | os.PathLike[str]) -> Path:

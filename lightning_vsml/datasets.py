@@ -12,7 +12,7 @@ import torch
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from lightning_vsml.checkpoints import replace_file
+from lightning_vsml.files import replace_file
 
 TIMEOUT = 10.0  # seconds without an answer before a download is given up
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lightning_vsml.algorithm import Codec, LearningAlgorithm, Protocol, Reach
+from lightning_vsml.algorithm import LearningAlgorithm
+from lightning_vsml.parts import Codec, Protocol, Reach
 from lightning_vsml.ticks import Cell, Tick
 
 _I, _F, _G, _O = range(4)  # where the gates stand in the last dimension of a cell's parameters

@@ -1,7 +1,6 @@
 """Algorithms on disk."""
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -136,17 +135,3 @@ def test_saving_what_cannot_be_saved_writes_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="kind"):
         checkpoints.save(algorithm, tmp_path / "x.safetensors", made_by={})
     assert not list(tmp_path.iterdir())
-
-
-def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(b"old")
-
-    def fail(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(KeyboardInterrupt):
-        checkpoints.replace_file(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,87 @@
+"""What a learning algorithm is made of, besides its cell."""
+
+import math
+from typing import NamedTuple
+
+from torch import Tensor
+
+from lightning_vsml.ticks import Cell, Tick
+
+
+class Protocol(NamedTuple):
+    """What happens in a learning step.
+
+    Attributes:
+        forward: ticks that turn a layer's input into its output, from the merged state.
+        learn: ticks that turn input and feedback into a state change and the backward message. They
+            start from the merged state too, so that no state per sample outlives a call; an algorithm
+            that needs the state after the forward ticks repeats them here.
+    """
+
+    forward: tuple[Tick, ...]
+    learn: tuple[Tick, ...]
+
+    def validate(self, cell: Cell) -> None:
+        """Check that each phase has ticks, and feeds channels that the cell has.
+
+        Raises:
+            ValueError: names the phase, and the channels expected and found.
+        """
+        for phase, steps in self._asdict().items():
+            if not steps:
+                raise ValueError(f"protocol.{phase} should hold at least one tick, got none.")
+            for step in steps:
+                for channels, parameter in ((step.x, cell.V), (step.e, cell.U)):
+                    if not all(0 <= channel < len(parameter) for channel in channels):
+                        raise ValueError(
+                            f"protocol.{phase} feeds channels {channels}, but the cell has only channels 0 to "
+                            f"{len(parameter) - 1}."
+                        )
+
+
+class Codec(NamedTuple):
+    """Linear map between a weight and the memory c of its synapse.
+
+    Attributes:
+        encode: weight -> c, ``(N,)``.
+        decode: c -> weight, ``(N,)``; ``decode @ encode`` is 1.
+    """
+
+    encode: Tensor
+    decode: Tensor
+
+    def validate(self) -> None:
+        """Check that a weight survives.
+
+        Raises:
+            ValueError: ``decode @ encode`` is not 1.
+        """
+        round_trip = float(self.decode.double() @ self.encode.double())
+        if not abs(round_trip - 1) < 1e-5:
+            raise ValueError(
+                f"codec.decode @ codec.encode should be 1, so that a weight survives; got {round_trip:.6g}."
+            )
+
+
+class Stability(NamedTuple):
+    """The stability rules of the paper's appendix C; ``None`` turns a rule off.
+
+    Attributes:
+        state_clip: states are clipped to ± this value (paper: 4).
+        change_clamp: a merged change is clamped to ± this value (paper: 1).
+    """
+
+    state_clip: float | None = None
+    change_clamp: float | None = None
+
+
+class Reach(NamedTuple):
+    """Up to which magnitudes an algorithm does what it is made for; ``inf`` where nothing is known.
+
+    Attributes:
+        x: of a layer's inputs.
+        e: of the feedback.
+    """
+
+    x: float = math.inf
+    e: float = math.inf
