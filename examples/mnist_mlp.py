@@ -104,7 +104,7 @@ def main() -> None:
     model = Classifier(
         data.x[0].numel(), options.hidden, optimizer={"sgd": "SGD"}.get(options.learner, "Adam"), lr=torch_lr
     )
-    logger = TensorBoardLogger(options.log_dir, name=f"{data.name}_{options.learner}")
+    logger = TensorBoardLogger(options.log_dir, name=f"{data.name}_{options.learner}", default_hp_metric=False)
     trainer = Trainer(
         max_steps=options.max_steps,
         max_epochs=-1,

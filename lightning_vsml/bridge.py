@@ -2,8 +2,8 @@
 
 During a training step each mapped layer's output comes from the forward ticks and enters the user's code as a
 fresh leaf, so autograd sees only the glue between layers. :meth:`Bridge.sweep` goes through the recorded calls in
-reverse: glue turns the loss into feedback at a layer's outputs, learn ticks turn that into a state
-change and a backward message, glue carries the message to the layers before. No gradient passes a weight.
+reverse: glue turns the loss into feedback at a layer's outputs, learn ticks turn that into a state change and a
+backward message, glue carries the message to the layers before. No gradient passes a weight.
 """
 
 import sys
@@ -53,7 +53,8 @@ class Bridge:
         self.grids = self.mapping.grids
         self.forward_by = forward
         self.algorithm = algorithm
-        self.algorithms = {name: algorithm.to(*self._placement(name)) for name in self.grids}
+        moved = {placement: algorithm.to(*placement) for placement in map(self._placement, self.grids)}
+        self.algorithms = {name: moved[self._placement(name)] for name in self.grids}
         self.states = self._place(states or {})
         self.pending: dict[str, Change] = {}
         self.tape = Tape()

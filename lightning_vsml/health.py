@@ -25,10 +25,15 @@ class Health:
 
     def watch(self, layer: str, x: Tensor, e: Tensor, change: Change) -> None:
         """Note a call of ``layer``: its input (R, G, A), feedback (R, G, B) and change."""
-        for what, tensor in (("input", x), ("feedback", e), ("state change", change.c)):
-            self._finite.append((f"the {what} of layer {layer!r}", torch.isfinite(tensor).all()))
-        for what, tensor, limit in (("input", x, self.reach.x), ("feedback", e, self.reach.e)):
-            self._within.append(((what, layer), (tensor.abs() <= limit).all()))
+        for what, tensor, limit in (
+            ("input", x, self.reach.x),
+            ("feedback", e, self.reach.e),
+            ("state change", change.c, None),
+        ):
+            peak = tensor.abs().max() if tensor.numel() else tensor.new_zeros(())  # nan if there is one
+            self._finite.append((f"the {what} of layer {layer!r}", torch.isfinite(peak)))
+            if limit is not None:
+                self._within.append(((what, layer), peak <= limit))
 
     def verify(self, loss: Tensor, step: int) -> set[tuple[str, str]]:
         """Check all that was noted.

@@ -5,9 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from lightning_vsml import LearningAlgorithm, checkpoints
 from lightning_vsml.ticks import IMPLEMENTATIONS
+
+settings.register_profile("fixed", derandomize=True, database=None, deadline=None)
+settings.load_profile("fixed")
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 

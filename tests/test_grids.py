@@ -40,7 +40,7 @@ def check_grid(layer: nn.Module, x: Tensor) -> None:
     torch.testing.assert_close(by_matrix(grid, x), layer(x))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     leading=st.lists(st.integers(1, 3), max_size=3),
     fan_in=st.integers(1, 5),
@@ -52,7 +52,7 @@ def test_linear(leading: list[int], fan_in: int, fan_out: int, bias: bool) -> No
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     batch=st.integers(0, 2),
     groups=st.integers(1, 3),

@@ -25,7 +25,7 @@ def one_synapse(x: float, e: float, w: float, **constants: float) -> tuple[float
     return algorithm.forward(state, x_).item(), update.item(), message.item()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(x=inputs, e=feedbacks, w=weights)
 def test_linear_synapse_against_autograd(x: float, e: float, w: float) -> None:
     """k large: forward x w, update lr e dy/dw, message e dy/dx; the documented relative errors bound the rest."""
@@ -38,7 +38,7 @@ def test_linear_synapse_against_autograd(x: float, e: float, w: float) -> None:
     assert message == pytest.approx(e * dy_dx.item(), rel=2e-6, abs=1e-8)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(x=inputs, e=feedbacks, w=weights)
 def test_the_papers_synapse_against_autograd(x: float, e: float, w: float) -> None:
     """k = 1: forward tanh(x) w (eq. 14), and its derivatives."""
@@ -51,7 +51,7 @@ def test_the_papers_synapse_against_autograd(x: float, e: float, w: float) -> No
     assert message == pytest.approx(e * dy_dx.item(), rel=2e-6, abs=1e-8)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(x=inputs, e=feedbacks, w=weights)
 def test_units_by_role(x: float, e: float, w: float) -> None:
     """What the docstring's table says each unit holds after each learn tick."""

@@ -34,7 +34,7 @@ def random_cell(N: int, density: float, saturated: bool, dtype: torch.dtype = to
 
 
 @pytest.mark.parametrize("name", TWINS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     seed=st.integers(0, 10_000),
     N=st.integers(1, 6),

@@ -32,7 +32,7 @@ def torch_lstm(weight: Tensor, bias: Tensor, h: Tensor, c: Tensor) -> State:
         return State(*cell(torch.zeros(1, dtype=torch.float64), (h, c)))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(A=st.integers(1, 3), N=sizes, M=sizes, seed=st.integers(0, 1000))
 def test_theorem_1_a_grid_is_one_big_lstm(A: int, N: int, M: int, seed: int) -> None:
     """A recurrent A x A grid equals an LSTM with Wt[c,d,i,a,b,j] = [d=a] PV + [c=b] PU + [c=a][d=b] W."""
@@ -56,7 +56,7 @@ def test_theorem_1_a_grid_is_one_big_lstm(A: int, N: int, M: int, seed: int) -> 
         torch.testing.assert_close(mine.flatten(), plain, rtol=0, atol=1e-12)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(A=st.integers(1, 4), N=sizes, seed=st.integers(0, 1000))
 def test_theorem_1_in_the_papers_rnn_form(A: int, N: int, seed: int) -> None:
     """s_ab <- sigm(b + s_ab W + sum_c s_ca V): the tick's output gate, with a memory so large that tanh(c) = 1."""
@@ -81,7 +81,7 @@ def test_theorem_1_in_the_papers_rnn_form(A: int, N: int, seed: int) -> None:
         torch.testing.assert_close(ours[0, 0], torch.sigmoid(b + s[0, 0] @ (V + W)), rtol=0, atol=1e-12)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(R=sizes, G=st.integers(1, 2), A=sizes, B=sizes, N=sizes, seed=st.integers(0, 1000))
 def test_forward_and_learn_equal_a_loop_over_synapses(R: int, G: int, A: int, B: int, N: int, seed: int) -> None:
     torch.manual_seed(seed)
