@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lightning_vsml.ticks.cell import Cell, State, Tick, slices
 from lightning_vsml.ticks.structure import F, G, Gate, I, O, Plan, TickPlan, plan_protocol
-from lightning_vsml.ticks.sums import INPUT, OUTPUT, ROW, Activation, Memory, Product, Sum, form
+from lightning_vsml.ticks.sums import INPUT, OUTPUT, ROW, Activation, Memory, Product, Sum, form, is_spread
 
 SLICE_ELEMENTS = 2**22  # of one quantity of all units; 16 MB in float32, measured best on two CPU cores
 FEW = 4  # sources of a gate that are added one by one; more are a matrix product
@@ -33,11 +33,11 @@ def step(
         if not f.is_just(1.0):
             formed = None if f.is_just(0.0) else kept.form()
             kept = Memory(None, () if formed is None else f.times(formed))
-        written = () if g.is_just(0.0) else i.times(cell.b.new_ones(()) if g.rest is None else g.rest)
+        written = () if i.is_just(0.0) or g.is_just(0.0) else i.times(cell.b.new_ones(()) if g.rest is None else g.rest)
         new_c[u] = Memory(kept.start, kept.terms + written)  # Eq. (7)
     for u in plan.h:
         formed = new_c[u].form()
-        new_h[u] = () if formed is None else gates[O, u].times(torch.tanh(formed))
+        new_h[u] = () if formed is None or gates[O, u].is_just(0.0) else gates[O, u].times(torch.tanh(formed))
     return new_h, new_c
 
 
@@ -57,7 +57,7 @@ def _gates(cell: Cell, plan: TickPlan, h: dict[int, Sum], x: Tensor, e: Tensor) 
         z = sum(parts[1:], start=parts[0])  # Eq. (5)
         if gate.tanh:
             values[gate] = Activation(0.0, torch.tanh(z))
-        elif z.dim() == 4 and min(z.shape[ROW], z.shape[INPUT], z.shape[OUTPUT]) > 1:
+        elif is_spread(z):
             values[gate] = Activation(0.0, torch.sigmoid(z))
         else:
             values[gate] = Activation(0.5, torch.tanh(z / 2) / 2)
@@ -65,7 +65,7 @@ def _gates(cell: Cell, plan: TickPlan, h: dict[int, Sum], x: Tensor, e: Tensor) 
 
 
 def _own(cell: Cell, columns: dict[Gate, int], h: dict[int, Sum]) -> dict[Gate, Tensor]:
-    """h W of each gate that has sources."""
+    """h W of each gate that has sources; gates with the same many sources in one matrix product."""
     groups: dict[tuple[int, ...], list[Gate]] = {}
     for gate in columns:
         if units := tuple(n for n, _ in gate.sources if h[n]):
@@ -73,15 +73,27 @@ def _own(cell: Cell, columns: dict[Gate, int], h: dict[int, Sum]) -> dict[Gate, 
     own: dict[Gate, Tensor] = {}
     for units, gates in groups.items():
         if len(units) <= FEW:
-            for gate in gates:
-                weights = {n: cell.W[n, columns[gate]] for n in units}
-                terms = tuple(Product(weights[n] if p is None else p * weights[n], q) for n in units for p, q in h[n])
-                own[gate] = form(terms)
+            own.update((gate, _weighted(units, gate, cell.W[:, columns[gate]], h)) for gate in gates)
         else:
             stacked = torch.stack(torch.broadcast_tensors(*(form(h[n]) for n in units)))
             W = cell.W[list(units)][:, [columns[gate] for gate in gates]]
             own.update(zip(gates, (W.T @ stacked.flatten(1)).view(-1, *stacked.shape[1:]), strict=True))
     return own
+
+
+def _weighted(units: tuple[int, ...], gate: Gate, w: Tensor, h: dict[int, Sum]) -> Tensor:
+    """``sum_n w_n h_n``; units of equal fixed weight are added first and multiplied once."""
+    alike: dict[float, list[int]] = {}
+    for n, weight in gate.sources:
+        if n in units:
+            alike.setdefault(n if gate.own >= 0 else weight, []).append(n)
+    terms: list[Product] = []
+    for first, *others in alike.values():
+        if others:
+            terms.append(Product(w[first], form(tuple(term for n in (first, *others) for term in h[n]))))
+        else:
+            terms += [Product(w[first] if p is None else p * w[first], q) for p, q in h[first]]
+    return form(tuple(terms))
 
 
 class Fused:

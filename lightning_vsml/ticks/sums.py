@@ -13,6 +13,11 @@ ROW, GROUP, INPUT, OUTPUT = range(4)
 _LETTERS = "rgab"
 
 
+def is_spread(value: Tensor) -> bool:
+    """Whether it depends on row, input and output."""
+    return value.dim() == 4 and min(value.shape[ROW], value.shape[INPUT], value.shape[OUTPUT]) > 1
+
+
 class Product(NamedTuple):
     """p q, formed only where it has to be; p = ``None`` is 1."""
 
@@ -54,9 +59,11 @@ class Activation(NamedTuple):
         return self.rest is None and self.constant == constant
 
     def times(self, q: Tensor) -> Sum:
-        """The terms of this times ``q``."""
-        terms = (Product(None, q if self.constant == 1.0 else self.constant * q),) if self.constant else ()
-        return terms if self.rest is None else (*terms, Product(self.rest, q))
+        """The terms of this times ``q``; only one where ``q`` is spread: a second would cost another pass."""
+        if self.rest is not None and (self.constant == 0.0 or is_spread(q)):
+            return (Product(self.rest + self.constant if self.constant else self.rest, q),)
+        first = Product(None, q if self.constant == 1.0 else self.constant * q)
+        return (first,) if self.rest is None else (first, Product(self.rest, q))
 
 
 class Memory(NamedTuple):
