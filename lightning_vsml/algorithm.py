@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lightning_vsml.parts import Codec, Protocol, Reach, Stability
-from lightning_vsml.ticks import IMPLEMENTATIONS, Cell, Implementation, State
+from lightning_vsml.ticks import IMPLEMENTATIONS, Cell, Implementation, State, fastest
 
 
 class Change(NamedTuple):
@@ -49,7 +49,7 @@ class LearningAlgorithm:
         stability: clipping rules applied when a change is committed.
         reach: magnitudes of input and feedback beyond which the learner warns.
         card: where it comes from and what it was measured at (see :mod:`lightning_vsml.checkpoints`).
-        ticks: name of the tick implementation.
+        ticks: name of the tick implementation, or ``"auto"`` for the fastest.
 
     Raises:
         ValueError: parts do not fit together; the message names what was expected and what came.
@@ -64,7 +64,7 @@ class LearningAlgorithm:
     stability: Stability = field(default_factory=Stability)
     reach: Reach = field(default_factory=Reach)
     card: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
-    ticks: str = "fused"
+    ticks: str = "auto"
 
     def __post_init__(self) -> None:
         self.cell.validate()
@@ -82,8 +82,8 @@ class LearningAlgorithm:
         self.protocol.validate(self.cell)
         if not self.lr > 0:
             raise ValueError(f"lr should be positive, got {self.lr}.")
-        if self.ticks not in IMPLEMENTATIONS:
-            raise ValueError(f"ticks should be one of {sorted(IMPLEMENTATIONS)}, got {self.ticks!r}.")
+        if self.ticks not in (known := ("auto", *IMPLEMENTATIONS)):
+            raise ValueError(f"ticks should be one of {', '.join(map(repr, known))}, got {self.ticks!r}.")
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "LearningAlgorithm":
         """The same algorithm with its tensors on ``device`` and in ``dtype``."""
@@ -150,7 +150,8 @@ class LearningAlgorithm:
     @cached_property
     def _implementation(self) -> Implementation:
         codec = torch.stack(list(self.codec)).abs().sum(0).nonzero().flatten().tolist()
-        return IMPLEMENTATIONS[self.ticks](self.cell, *self.protocol, frozenset(codec))
+        name = fastest(self.cell) if self.ticks == "auto" else self.ticks
+        return IMPLEMENTATIONS[name](self.cell, *self.protocol, frozenset(codec))
 
     def _memory(self, like: Tensor, memory: float, scratch: float) -> Tensor:
         return like.new_tensor([memory if unit else scratch for unit in self.memory])

@@ -48,7 +48,8 @@ class VSMLLearner(Callback):
         forward: ``"cell"`` computes mapped layers by forward ticks; ``"module"`` by the layers themselves, with the
             decoded weights, and keeps only learning in the cell.
         diagnostics: also log how far update and message are from the delta rule (cosines, per layer).
-        ticks: the tick implementation: ``"fused"``, or ``"reference"``, the readable one; ``None`` takes the fastest.
+        ticks: the tick implementation: ``"fused"`` (made for cells with many zeros), ``"reference"`` (the readable
+            one), or ``"auto"``, whichever is faster for the cell. ``None`` leaves it to ``algorithm``.
 
     Raises:
         CheckpointError: unknown name, or a missing, damaged, foreign or newer file.

@@ -418,9 +418,9 @@ def test_tensorboard_curves(tmp_path: Path) -> None:
 
 
 def test_repr() -> None:
-    shown = "VSMLLearner('backprop', lr=0.1, unmapped='error', forward='cell', diagnostics=False, ticks='fused')"
+    shown = "VSMLLearner('backprop', lr=0.1, unmapped='error', forward='cell', diagnostics=False, ticks='auto')"
     assert repr(VSMLLearner()) == shown
-    assert repr(VSMLLearner(ticks="reference")) == shown.replace("fused", "reference")
+    assert repr(VSMLLearner(ticks="reference")) == shown.replace("auto", "reference")
 
 
 def test_graph_error_reaches_the_user() -> None:

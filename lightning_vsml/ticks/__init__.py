@@ -32,4 +32,14 @@ class Implementation(Protocol):
 
 IMPLEMENTATIONS: dict[str, type[Implementation]] = {"reference": Reference, "fused": Fused}
 
-__all__ = ["IMPLEMENTATIONS", "Cell", "Implementation", "State", "Tick"]
+
+def fastest(cell: Cell) -> str:
+    """The implementation to take for ``cell``.
+
+    Fused wins by what zeros let it leave out; a dense cell of 16 units runs twice as fast in the reference (784 x 10
+    synapses, 64 samples, two CPU cores).
+    """
+    return "fused" if cell.W.count_nonzero() * 2 <= cell.W.numel() else "reference"
+
+
+__all__ = ["IMPLEMENTATIONS", "Cell", "Implementation", "State", "Tick", "fastest"]

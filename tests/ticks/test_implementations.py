@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lightning_vsml import programs
-from lightning_vsml.ticks import IMPLEMENTATIONS, Cell, State, Tick, fused, structure
+from lightning_vsml.ticks import IMPLEMENTATIONS, Cell, State, Tick, fastest, fused, structure
 
 TWINS = sorted(set(IMPLEMENTATIONS) - {"reference"})
 some_ticks = st.lists(
@@ -102,6 +102,11 @@ def test_backprop_is_planned_as_its_table_says() -> None:
     assert [tick.h for tick in plans.forward.ticks] == [(0, 1)] and not plans.forward.spreads
     assert [tick.h for tick in plans.learn.ticks] == [(0, 1, 2, 3), (2, 3, 4)] and plans.learn.spreads
     assert (plans.kept_h, plans.kept_c) == ({2, 3}, {0, 1})
+
+
+def test_the_fastest_is_chosen_by_the_zeros() -> None:
+    assert fastest(programs.backprop().cell) == "fused"
+    assert fastest(random_cell(16, 1.0, False)) == "reference"
 
 
 def test_slicing_over_rows_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
