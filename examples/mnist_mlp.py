@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset, random_split
 from torchmetrics.classification import MulticlassAccuracy
 
-from lightning_vsml import CheckpointError, VSMLLearner, datasets
+from lightning_vsml import VSMLLearner, datasets
 
 
 class Classifier(LightningModule):
@@ -89,7 +89,7 @@ def main() -> None:
     try:
         learner = [VSMLLearner(options.algorithm, lr=options.lr)] if vsml else []
         data = load(options.dataset, options.data_dir)
-    except (CheckpointError, datasets.DatasetError) as error:
+    except (ValueError, datasets.DatasetError) as error:
         raise SystemExit(f"error: {error}") from error
     seed_everything(options.seed, verbose=False)
 

@@ -109,11 +109,10 @@ def save(
     if kind not in KINDS:
         raise ValueError(f"algorithm.card['kind'] should be one of {KINDS}, got {kind!r}.")
     content = render_safetensors(_tensors(algorithm), metadata={"format": FORMAT})
-    card = {
-        "format": FORMAT,
+    card = {"format": FORMAT, "version": VERSION, "name": path.stem} | algorithm.card
+    card |= {  # a loaded algorithm brings the card of its old file along
         "version": VERSION,
         "name": path.stem,
-        **algorithm.card,
         "cell": {
             "units": algorithm.cell.units,
             "forward_channels": algorithm.cell.V.shape[0],
@@ -164,8 +163,8 @@ def _find(name_or_path: str | os.PathLike[str]) -> Path:
                 f"unknown learning algorithm {name_or_path!r}; the shipped ones are: {', '.join(names()) or 'none'}. "
                 "Give one of these names, or the path of a .safetensors file."
             )
-        return shipped_dir() / f"{name_or_path}.safetensors"
-    if path.suffix != ".safetensors":
+        path = shipped_dir() / f"{name_or_path}.safetensors"
+    elif path.suffix != ".safetensors":
         raise CheckpointError(f"expected the path of a .safetensors file, got {str(path)!r}.")
     for needed, what in ((path, "checkpoint"), (card_path(path), "card of the checkpoint")):
         if not needed.is_file():

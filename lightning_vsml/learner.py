@@ -110,7 +110,7 @@ class VSMLLearner(Callback):
             forward=self.forward,
             states=self._states(resumed) if resumed else None,
         )
-        self._bridge = bridge
+        self._bridge, self._warned = bridge, set()
         self._takeover = TakeOver(
             trainer.strategy, pl_module, bridge, lambda: self._gain(trainer), hybrid=bool(bridge.to_optimizer)
         )

@@ -56,7 +56,7 @@ class TakeOver:
         """Glue is differentiated, learn ticks run; the hooks around a backward pass fire as ever."""
         strategy, precision = self.strategy, self.strategy.precision_plugin
         strategy.pre_backward(closure_loss)
-        precision.pre_backward(closure_loss, self.module)  # a scaled loss is not needed: e is scaled by S
+        precision.pre_backward(closure_loss, self.module)  # for its hooks; the loss it scales for fp16 is not used
         self.bridge.sweep(closure_loss, self.gain(), self.module.trainer.global_step)
         self.sweeps += 1
         loss = precision.post_backward(closure_loss, self.module)

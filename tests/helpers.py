@@ -73,3 +73,17 @@ def relative_differences(ours: nn.Module, theirs: nn.Module) -> dict[str, float]
         for name, parameter in ours.state_dict().items()
         if name in dict(ours.named_parameters())
     }
+
+
+def graph_leaves(loss: Tensor) -> list[Tensor]:
+    """Every tensor that autograd would accumulate a gradient into."""
+    found, todo, seen = [], [loss.grad_fn], set()
+    while todo:
+        node = todo.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            found.append(node.variable)
+        todo += [parent for parent, _ in node.next_functions]
+    return found

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from helpers import classification, mlp
+from helpers import classification, graph_leaves, mlp
 from torch import Tensor, nn
 
 from lightning_vsml import GraphError, NonFiniteError, checkpoints
@@ -38,20 +38,6 @@ def step(bridge: Bridge, batch: tuple[Tensor, Tensor]) -> float:
     bridge.sweep(loss, 1.0, step=0)
     bridge.commit()
     return loss.item()
-
-
-def graph_leaves(loss: Tensor) -> list[Tensor]:
-    """Every tensor that autograd would accumulate a gradient into."""
-    found, todo, seen = [], [loss.grad_fn], set()
-    while todo:
-        node = todo.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if hasattr(node, "variable"):
-            found.append(node.variable)
-        todo += [parent for parent, _ in node.next_functions]
-    return found
 
 
 def saved_tensors(run) -> int:

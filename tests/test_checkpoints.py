@@ -63,6 +63,21 @@ def test_the_shipped_backprop_is_what_its_card_says(tmp_path: Path, monkeypatch:
     assert checkpoints.load(tmp_path / "backprop.safetensors").fingerprint == shipped.fingerprint
 
 
+def test_a_loaded_algorithm_is_saved_under_its_new_name(tmp_path: Path) -> None:
+    shipped = checkpoints.load("backprop")
+    checkpoints.save(shipped, tmp_path / "other.safetensors", made_by={"command": "copy"})
+    other = checkpoints.load(tmp_path / "other.safetensors")
+    assert (other.name, other.fingerprint) == ("other", shipped.fingerprint)
+    assert other.card["made_by"]["command"] == "copy" and other.card["measured"] == []
+
+
+def test_a_shipped_algorithm_without_its_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lonely.safetensors").write_bytes(b"")
+    monkeypatch.setattr(checkpoints, "shipped_dir", lambda: tmp_path)
+    with pytest.raises(CheckpointError, match=r"the card of the checkpoint, .*lonely.json, does not exist"):
+        checkpoints.load("lonely")
+
+
 def test_measurements_stay_with_their_tensors(saved: Path) -> None:
     checkpoints.record(saved, {"dataset": "digits", "accuracy": 0.95})
     assert checkpoints.load(saved).card["measured"] == [{"dataset": "digits", "accuracy": 0.95}]

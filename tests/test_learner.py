@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import Module, classification, mlp, relative_differences, trainer
+from helpers import Module, classification, graph_leaves, mlp, relative_differences, trainer
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
@@ -216,6 +216,26 @@ def test_compiled_modules_learn(compiled: Any) -> None:
         modules.append(module)
     for ours, plain in zip(modules[1].parameters(), modules[0].parameters(), strict=True):
         assert torch.equal(ours, plain)
+
+
+def test_no_gradient_through_weights_during_fit() -> None:
+    """No parameter is reachable from the loss's graph, and none gets a gradient."""
+    seen = []
+
+    class Watched(Module):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            loss = super().training_step(batch, batch_idx)
+            seen.append({id(leaf) for leaf in graph_leaves(loss)} & {id(p) for p in self.parameters()})
+            return loss
+
+        def on_before_optimizer_step(self, optimizer: Any) -> None:
+            seen.append({id(p) for p in self.parameters() if p.grad is not None})
+
+    trainer(VSMLLearner(), max_steps=5).fit(Watched(mlp()), classification())
+    assert seen == [set()] * 10
+    seen.clear()
+    trainer(max_steps=1).fit(Watched(mlp()), classification())
+    assert [len(found) for found in seen] == [4, 4]  # what the same module shows under SGD
 
 
 # --- traces

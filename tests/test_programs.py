@@ -1,6 +1,7 @@
 """The five units of backprop, one by one, against autograd."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -25,27 +26,19 @@ def one_synapse(x: float, e: float, w: float, **constants: float) -> tuple[float
     return algorithm.forward(state, x_).item(), update.item(), message.item()
 
 
+@pytest.mark.parametrize(
+    ("constants", "activation"),
+    [({}, lambda x: x), ({"k": 1.0}, torch.tanh)],
+    ids=["k large: a linear layer", "k = 1: the paper's synapse, eq. 14"],
+)
 @settings(max_examples=200)
 @given(x=inputs, e=feedbacks, w=weights)
-def test_linear_synapse_against_autograd(x: float, e: float, w: float) -> None:
-    """k large: forward x w, update lr e dy/dw, message e dy/dx; the documented relative errors bound the rest."""
+def test_one_synapse_against_autograd(constants: dict, activation: Callable, x: float, e: float, w: float) -> None:
+    """Forward f(x) w, update lr e dy/dw, message e dy/dx; the documented relative errors bound the rest."""
     x_, w_ = (torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in (x, w))
-    y = x_ * w_
+    y = activation(x_) * w_
     dy_dx, dy_dw = torch.autograd.grad(y, (x_, w_))
-    ours, update, message = one_synapse(x, e, w, lr=0.1)
-    assert ours == pytest.approx(y.item(), rel=1e-6, abs=1e-9)
-    assert update == pytest.approx(0.1 * e * dy_dw.item(), rel=1e-6, abs=1e-9)
-    assert message == pytest.approx(e * dy_dx.item(), rel=2e-6, abs=1e-8)
-
-
-@settings(max_examples=200)
-@given(x=inputs, e=feedbacks, w=weights)
-def test_the_papers_synapse_against_autograd(x: float, e: float, w: float) -> None:
-    """k = 1: forward tanh(x) w (eq. 14), and its derivatives."""
-    x_, w_ = (torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in (x, w))
-    y = torch.tanh(x_) * w_
-    dy_dx, dy_dw = torch.autograd.grad(y, (x_, w_))
-    ours, update, message = one_synapse(x, e, w, lr=0.1, k=1.0)
+    ours, update, message = one_synapse(x, e, w, lr=0.1, **constants)
     assert ours == pytest.approx(y.item(), rel=1e-6, abs=1e-9)
     assert update == pytest.approx(0.1 * e * dy_dw.item(), rel=1e-6, abs=1e-9)
     assert message == pytest.approx(e * dy_dx.item(), rel=2e-6, abs=1e-8)
@@ -129,4 +122,3 @@ def test_forward_after_learning_reads_the_new_weight() -> None:
 def test_bad_constants(arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         programs.backprop(**arguments)
-    assert isinstance(programs.backprop().encode(torch.zeros(1, 1, 1)), State)

@@ -34,12 +34,12 @@ class Gate(NamedTuple):
     e: float
     own: int = -1
 
-    def constant(self, tiny: float) -> float | None:
-        """0.0 or 1.0 where the gate is that, up to less than rounding; else ``None``."""
+    def folded(self, tiny: float) -> "Gate | float":
+        """0.0 or 1.0 where the gate is that, up to less than rounding; else the gate."""
         if self.sources or self.x or self.e or self.own >= 0:
-            return None
-        value = math.tanh(self.bias) if self.tanh else 1 / (1 + math.exp(-self.bias))
-        return next((limit for limit in (0.0, 1.0) if abs(value - limit) < tiny), None)
+            return self
+        value = math.tanh(self.bias) if self.tanh else 1 / (1 + math.exp(min(-self.bias, 700.0)))  # no overflow
+        return next((limit for limit in (0.0, 1.0) if abs(value - limit) < tiny), self)
 
 
 class TickPlan(NamedTuple):
@@ -79,21 +79,14 @@ def plan(cell: Cell, ticks: tuple[Tick, ...], h: frozenset[int], c: frozenset[in
     tiny = torch.finfo(cell.W.dtype).eps / 1024
     plans: list[TickPlan] = []
     for tick in reversed(ticks):
-        gates: dict[tuple[int, int], Gate | float] = {}
-
-        def gate(k: int, u: int, tick: Tick = tick, gates: dict = gates) -> Gate | float:
-            found = _gate(parameters, learnable, cell.units, tick, k, u)
-            limit = found.constant(tiny)
-            return gates.setdefault((k, u), found if limit is None else limit)
-
         computed_c, computed_h = h | c, h
-        h, c = frozenset(), frozenset(u for u in computed_c if gate(F, u) != 0.0)
+        needed = [*((k, u) for k in (I, F, G) for u in computed_c), *((O, u) for u in computed_h)]
+        gates = {(k, u): _gate(parameters, learnable, cell.units, tick, k, u).folded(tiny) for k, u in needed}
         for u in computed_c:
-            if gate(I, u) == 0.0 or gate(G, u) == 0.0:
+            if 0.0 in (gates[I, u], gates[G, u]):
                 gates[I, u] = gates[G, u] = 0.0
-        for u in computed_h:
-            gate(O, u)
-        h = frozenset(n for used in gates.values() if isinstance(used, Gate) for n, _ in used.sources)
+        c = frozenset(u for u in computed_c if gates[F, u] != 0.0)
+        h = frozenset(n for gate in gates.values() if isinstance(gate, Gate) for n, _ in gate.sources)
         plans.append(TickPlan(tick, gates, tuple(sorted(computed_c)), tuple(sorted(computed_h))))
     plans.reverse()
     return Plan(tuple(plans), h, c, _spreads(plans))

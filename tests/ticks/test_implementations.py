@@ -109,6 +109,14 @@ def test_the_fastest_is_chosen_by_the_zeros() -> None:
     assert fastest(random_cell(16, 1.0, False)) == "reference"
 
 
+def test_a_gate_may_be_shut_as_tightly_as_it_likes() -> None:
+    """exp(1000) is beyond a float; the gate is 0 all the same."""
+    cell = programs.backprop().cell
+    cell.b[cell.b < 0] = -1000.0
+    plans = structure.plan_protocol(cell, *programs.backprop().protocol, codec=frozenset([0, 1]))
+    assert plans.learn.ticks[-1].gates[structure.F, 4] == 0.0
+
+
 def test_slicing_over_rows_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     algorithm = programs.backprop(dtype=torch.float64).on("fused")
     state, x, e = algorithm.encode(torch.randn(1, 4, 5).double()), torch.randn(7, 1, 4).double(), torch.randn(7, 1, 5)
