@@ -1,7 +1,8 @@
 """What a learning step costs: each tick implementation, a textbook LSTM per synapse, and SGD, in one run.
 
-    python benchmarks/ticks.py                  # the backprop program on two layers, batch 1 and 64
+    python benchmarks/ticks.py                  # the backprop program on three layers, batch 1 and 64
     python benchmarks/ticks.py --samples 16     # another batch size
+    python benchmarks/ticks.py --dense 16       # a random cell of 16 units without zeros, instead
 
 A learning step is one forward and one learn call of a single Linear layer; SGD's is forward, backward and update of the
 same layer. Times are medians; compare them within one run only. Textbook runs torch's LSTMCell on every (sample,
@@ -12,13 +13,14 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from lightning_vsml import LearningAlgorithm, State, checkpoints
+from lightning_vsml import Cell, Codec, LearningAlgorithm, State, checkpoints
 from lightning_vsml.ticks import IMPLEMENTATIONS
 
 LAYERS = ((784, 10), (784, 32), (784, 128))
@@ -33,6 +35,20 @@ def median(run: Callable[[], object], seconds: float) -> float:
         run()
         times.append(time.perf_counter() - start)
     return statistics.median(times)
+
+
+def dense(units: int) -> LearningAlgorithm:
+    """Random parameters under the protocol of backprop; it learns nothing, but costs what a learned cell costs."""
+    torch.manual_seed(0)
+    shapes = [(units, 4 * units), (2, 4 * units), (1, 4 * units), (4 * units,), (units, 1), (units, 1)]
+    first = torch.eye(units)[0]
+    return replace(
+        checkpoints.load("backprop"),
+        name=f"dense, N = {units}",
+        cell=Cell(*(torch.randn(shape) * 0.3 for shape in shapes)),
+        codec=Codec(first, first),
+        memory=(True,) * units,
+    )
 
 
 def learning_step(algorithm: LearningAlgorithm, state: State, x: Tensor, e: Tensor) -> Callable[[], object]:
@@ -87,10 +103,11 @@ def sgd_step(x: Tensor, e: Tensor) -> Callable[[], object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--algorithm", default="backprop")
+    parser.add_argument("--dense", type=int, metavar="N", help="a random dense cell of N units instead")
     parser.add_argument("--samples", type=int, nargs="+", default=[1, 64])
     parser.add_argument("--seconds", type=float, default=1.0, help="for each measurement")
     options = parser.parse_args()
-    algorithm = checkpoints.load(options.algorithm)
+    algorithm = dense(options.dense) if options.dense else checkpoints.load(options.algorithm)
 
     names = ["textbook", *sorted(IMPLEMENTATIONS, reverse=True)]
     table = Table(title=f"{algorithm.name}, ms per learning step, torch {torch.__version__}")

@@ -36,8 +36,8 @@ IMPLEMENTATIONS: dict[str, type[Implementation]] = {"reference": Reference, "fus
 def fastest(cell: Cell) -> str:
     """The implementation to take for ``cell``.
 
-    Fused wins by what zeros let it leave out; a dense cell of 16 units runs twice as fast in the reference (784 x 10
-    synapses, 64 samples, two CPU cores).
+    Fused wins by what zeros let it leave out; a dense cell of 16 units runs twice as fast in the reference
+    (``python benchmarks/ticks.py --dense 16``, 784 x 10 synapses, 64 samples, two CPU cores).
     """
     return "fused" if cell.W.count_nonzero() * 2 <= cell.W.numel() else "reference"
 
