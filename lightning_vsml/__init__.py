@@ -1,5 +1,7 @@
 """Learning algorithms that are themselves neural networks, as a Lightning callback."""
 
+import logging
+
 __version__ = "0.1.0"
 
 from lightning_vsml.algorithm import LearningAlgorithm
@@ -10,6 +12,9 @@ from lightning_vsml.mapping import MappingError
 from lightning_vsml.parts import Codec, Protocol, Reach, Stability
 from lightning_vsml.tape import GraphError
 from lightning_vsml.ticks import Cell, State, Tick
+
+# Messages appear where Lightning's own do, and are silenced with them.
+logging.getLogger("lightning_vsml").parent = logging.getLogger("lightning.pytorch")
 
 __all__ = [
     "Cell",

@@ -4,7 +4,7 @@ Pure functions, state in, state out; nothing here knows of modules, of autograd 
 """
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -39,7 +39,8 @@ class LearningAlgorithm:
 
     Args:
         name: how tables and messages call it.
-        cell: the shared LSTM; one column in each of ``P_f`` and ``P_b``.
+        cell: the shared LSTM; one column in each of ``P_f`` and ``P_b``. For a population of K cells, the groups G of
+            every state are K times as many.
         protocol: the ticks of a learning step.
         codec: weights <-> memories.
         memory: for each of the N units, whether it is a *memory*. A memory's changes add up over the
@@ -73,8 +74,8 @@ class LearningAlgorithm:
             ("codec.encode", tuple(self.codec.encode.shape), (N,)),
             ("codec.decode", tuple(self.codec.decode.shape), (N,)),
             ("memory", (len(self.memory),), (N,)),
-            ("cell.P_f", tuple(self.cell.P_f.shape), (N, 1)),
-            ("cell.P_b", tuple(self.cell.P_b.shape), (N, 1)),
+            ("cell.P_f", tuple(self.cell.P_f.shape[-2:]), (N, 1)),
+            ("cell.P_b", tuple(self.cell.P_b.shape[-2:]), (N, 1)),
         ):
             if have != want:
                 raise ValueError(f"{what} should have shape {want} for a cell of {N} units, got {have}.")
@@ -99,7 +100,8 @@ class LearningAlgorithm:
 
     def encode(self, weights: Tensor) -> State:
         """Fresh states that stand for ``weights``: ``(G, A, B)`` -> h = 0 and c, ``(G, A, B, N)``."""
-        c = weights.to(self.codec.encode.dtype).unsqueeze(-1) * self.codec.encode
+        encode = self.codec.encode.view(-1, 1, 1, 1)
+        c = (encode * weights.to(encode.dtype)).movedim(0, -1)  # unit by unit in memory, as compiled ticks read it
         return State(torch.zeros_like(c), c)
 
     def decode(self, state: State) -> Tensor:
@@ -131,8 +133,8 @@ class LearningAlgorithm:
             The change of the state, and the backward message ``(R, G, A)``.
         """
         change, message = self._implementation.learn(state, x, e)
-        share = self._memory(state.c, 1.0 / samples, 1.0)
-        return Change(change.h, change.c * share, x.shape[0]), message.squeeze(-1)
+        change.c.mul_(self._memory(state.c, 1.0 / samples, 1.0))
+        return Change(change.h, change.c, x.shape[0]), message.squeeze(-1)
 
     def commit(self, state: State, change: Change) -> State:
         """The merged state after a learning step, within the stability rules."""
@@ -142,7 +144,7 @@ class LearningAlgorithm:
         clamp, clip = self.stability.change_clamp, self.stability.state_clip
         if clamp is not None:
             h, c = h.clamp(-clamp, clamp), c.clamp(-clamp, clamp)
-        h, c = state.h + h, state.c + c
+        h, c = h.add_(state.h), c.add_(state.c)  # both are ours; large layers feel every further copy
         if clip is not None:
             h, c = h.clamp(-clip, clip), c.clamp(-clip, clip)
         return State(h, c)
@@ -150,8 +152,12 @@ class LearningAlgorithm:
     @cached_property
     def _implementation(self) -> Implementation:
         codec = torch.stack(list(self.codec)).abs().sum(0).nonzero().flatten().tolist()
-        name = fastest(self.cell) if self.ticks == "auto" else self.ticks
-        return IMPLEMENTATIONS[name](self.cell, *self.protocol, frozenset(codec))
+        implementation = fastest(self.cell) if self.ticks == "auto" else IMPLEMENTATIONS[self.ticks]
+        return implementation(self.cell, *self.protocol, frozenset(codec))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle takes along: not the implementation, whose compiled code stays in its process."""
+        return {part.name: getattr(self, part.name) for part in fields(self)}
 
     def _memory(self, like: Tensor, memory: float, scratch: float) -> Tensor:
         return like.new_tensor([memory if unit else scratch for unit in self.memory])

@@ -48,8 +48,10 @@ class VSMLLearner(Callback):
         forward: ``"cell"`` computes mapped layers by forward ticks; ``"module"`` by the layers themselves, with the
             decoded weights, and keeps only learning in the cell.
         diagnostics: also log how far update and message are from the delta rule (cosines, per layer).
-        ticks: the tick implementation: ``"fused"`` (made for cells with many zeros), ``"reference"`` (the readable
-            one), or ``"auto"``, whichever is faster for the cell. ``None`` leaves it to ``algorithm``.
+        ticks: the tick implementation: ``"native"`` (compiled for the CPU), ``"triton"`` (compiled for NVIDIA GPUs;
+            ``"triton-fast"`` with the hardware's approximate tanh), ``"fused"`` (torch, without what zeros make
+            unnecessary), ``"reference"`` (the readable one), or ``"auto"``: compiled for the device, in torch where
+            there is no compiler. ``None`` leaves it to ``algorithm``.
 
     Raises:
         CheckpointError: unknown name, or a missing, damaged, foreign or newer file.
@@ -71,6 +73,11 @@ class VSMLLearner(Callback):
             if value not in known:
                 raise ValueError(f"{what} should be one of {', '.join(map(repr, known))}, got {value!r}.")
         loaded = algorithm if isinstance(algorithm, LearningAlgorithm) else checkpoints.load(algorithm)
+        if loaded.cell.population is not None:
+            raise ValueError(
+                f"A learner runs one cell, got a population of {loaded.cell.population}: choose one, "
+                "Cell(*(parameter[k] for parameter in algorithm.cell))."
+            )
         self.algorithm = loaded if ticks is None else loaded.on(ticks)
         if lr is not None and (isinstance(lr, bool | str) or not (math.isfinite(lr) and lr >= 0)):
             raise ValueError(f"lr should be a finite number of at least 0, or None for the default, got {lr!r}.")

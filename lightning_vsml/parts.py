@@ -32,10 +32,10 @@ class Protocol(NamedTuple):
                 raise ValueError(f"protocol.{phase} should hold at least one tick, got none.")
             for step in steps:
                 for channels, parameter in ((step.x, cell.V), (step.e, cell.U)):
-                    if not all(0 <= channel < len(parameter) for channel in channels):
+                    if not all(0 <= channel < parameter.shape[-2] for channel in channels):
                         raise ValueError(
                             f"protocol.{phase} feeds channels {channels}, but the cell has only channels 0 to "
-                            f"{len(parameter) - 1}."
+                            f"{parameter.shape[-2] - 1}."
                         )
 
 

@@ -1,5 +1,8 @@
 """LearningAlgorithm: pure functions around a cell."""
 
+import pickle
+from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -29,6 +32,15 @@ def test_nothing_is_changed_in_place(any_algorithm: LearningAlgorithm) -> None:
     any_algorithm.commit(state, change)
     any_algorithm.overwrite(state, torch.randn(1, 3, 4))
     assert all(torch.equal(now, then) for now, then in zip(state, before, strict=True))
+
+
+@pytest.mark.parametrize("copy", [deepcopy, lambda algorithm: pickle.loads(pickle.dumps(algorithm))])
+def test_survives_copies_after_use(any_algorithm: LearningAlgorithm, copy: Callable) -> None:
+    """As spawned processes, and copies of a Trainer with its callbacks, demand."""
+    state, x = any_algorithm.encode(torch.randn(1, 3, 4)), torch.randn(5, 1, 3)
+    y = any_algorithm.forward(state, x)
+    other = copy(any_algorithm)
+    assert torch.equal(other.forward(state, x), y) and other.fingerprint == any_algorithm.fingerprint
 
 
 def test_samples_are_averaged_positions_summed(any_algorithm: LearningAlgorithm) -> None:

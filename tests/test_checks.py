@@ -84,7 +84,11 @@ def test_sharded_strategies(strategy: Any, monkeypatch: pytest.MonkeyPatch) -> N
         ({"algorithm": Path("x.safetensors")}, CheckpointError, "does not exist"),
         ({"unmapped": "ignore"}, ValueError, "unmapped should be one of 'error', 'freeze', 'optimizer', got 'ignore'"),
         ({"forward": "fast"}, ValueError, "forward should be one of 'cell', 'module', got 'fast'"),
-        ({"ticks": "quick"}, ValueError, "ticks should be one of 'auto', 'reference', 'fused', got 'quick'"),
+        (
+            {"ticks": "quick"},
+            ValueError,
+            "ticks should be one of 'auto', 'reference', .*, got 'quick'",
+        ),
         ({"lr": -0.1}, ValueError, "lr should be a finite number of at least 0"),
         ({"lr": "0.1"}, ValueError, "lr should be a finite number of at least 0, or None for the default, got '0.1'"),
         ({"algorithm": 3}, CheckpointError, r"expected the name of a learning algorithm \(backprop\), .* got 3"),

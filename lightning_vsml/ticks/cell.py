@@ -1,8 +1,9 @@
 """The shared LSTM (V_M), the synapse states it drives (V_L), and what a tick feeds it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -22,6 +23,8 @@ class State(NamedTuple):
 class Cell(NamedTuple):
     """The parameters V_M of the shared LSTM, with N units and gates in the order i, f, g, o.
 
+    A population of K cells is one cell whose parameters have a leading dimension K, see :meth:`stack`.
+
     Attributes:
         W: own state -> gates, ``(N, 4N)``.
         V: forward message (M_f channels) -> gates, ``(M_f, 4N)``.
@@ -38,10 +41,20 @@ class Cell(NamedTuple):
     P_f: Tensor
     P_b: Tensor
 
+    @classmethod
+    def stack(cls, cells: Iterable["Cell"]) -> "Cell":
+        """A population: run with G groups, the first G / K of them belong to the first cell, and so on."""
+        return cls(*(torch.stack(parameters) for parameters in zip(*cells, strict=True)))
+
     @property
     def units(self) -> int:
         """N, the number of LSTM units of a synapse."""
-        return self.W.shape[0]
+        return self.W.shape[-2]
+
+    @property
+    def population(self) -> int | None:
+        """K, the number of cells that are stacked in this one; ``None`` for a single one."""
+        return self.W.shape[0] if self.W.dim() == 3 else None
 
     @property
     def size(self) -> int:
@@ -54,7 +67,7 @@ class Cell(NamedTuple):
         Raises:
             ValueError: names the parameter, the shape expected and the shape found.
         """
-        N = self.W.shape[0]
+        N = self.units
         expected = {
             "W": (N, 4 * N),
             "V": (None, 4 * N),
@@ -63,6 +76,8 @@ class Cell(NamedTuple):
             "P_f": (N, None),
             "P_b": (N, None),
         }
+        if self.population is not None:
+            expected = {name: (self.population, *shape) for name, shape in expected.items()}
         for (name, shape), parameter in zip(expected.items(), self, strict=True):
             fits = len(shape) == parameter.dim() and all(
                 want in (None, have) for want, have in zip(shape, parameter.shape, strict=True)
@@ -86,8 +101,3 @@ class Tick(NamedTuple):
 
     x: tuple[int, ...] = ()
     e: tuple[int, ...] = ()
-
-
-def slices(x: Tensor, e: Tensor, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """``x`` and ``e`` in pieces of at most ``rows`` rows, at least one."""
-    return zip(x.split(max(1, rows)), e.split(max(1, rows)), strict=True)

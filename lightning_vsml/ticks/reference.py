@@ -6,12 +6,11 @@ nonlinearities live at (R, A, B). Rows (samples and positions) are processed in 
 cache, and only sums over them are kept.
 """
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
-from lightning_vsml.ticks.cell import Cell, State, Tick, slices
+from lightning_vsml.ticks.cell import Cell, State, Tick
+from lightning_vsml.ticks.sliced import Sliced
 
 # Elements of one gate of one slice; 2 MB in float32. Measured best on two CPU cores for 784 x 32 synapses.
 SLICE_ELEMENTS = 2**19
@@ -57,7 +56,7 @@ def unroll(cell: Cell, ticks: tuple[Tick, ...], state: State, x: Tensor, e: Tens
     return State(*(part.expand(x.shape[0], -1, -1, -1, -1) for part in state))  # rows, even if nothing was fed
 
 
-class Reference:
+class Reference(Sliced):
     """Both phases of a protocol on one cell.
 
     Args:
@@ -70,39 +69,16 @@ class Reference:
     def __init__(self, cell: Cell, forward: tuple[Tick, ...], learn: tuple[Tick, ...], codec: frozenset[int]) -> None:
         self.cell, self.forward_ticks, self.learn_ticks = cell, forward, learn
 
-    def forward(self, state: State, x: Tensor) -> Tensor:
-        """Forward message out of every output neuron.
+    def _forward(self, cell: Cell, state: State, x: Tensor, e: Tensor) -> tuple[Tensor]:
+        return (unroll(cell, self.forward_ticks, state, x, e).h.sum(dim=-3) @ cell.P_f,)
 
-        Args:
-            state: the merged state, ``(G, A, B, N)``.
-            x: the layer's input, ``(R, G, A)``; rows R are samples times positions.
+    def _learn(self, cell: Cell, state: State, x: Tensor, e: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        final = unroll(cell, self.learn_ticks, state, x, e)
+        change_h, change_c = ((new - old).sum(0) for new, old in zip(final, state, strict=True))
+        return change_h, change_c, final.h.sum(dim=-2) @ cell.P_b
 
-        Returns:
-            ``sum_a h_ab P_f``, shape ``(R, G, B, M_f')``.
-        """
-        e = x.new_zeros(*x.shape[:2], state.h.shape[-2])
-        finals = (unroll(self.cell, self.forward_ticks, state, *rows) for rows in _slices(state, x, e))
-        return torch.cat([final.h.sum(dim=-3) @ self.cell.P_f for final in finals])
-
-    def learn(self, state: State, x: Tensor, e: Tensor) -> tuple[State, Tensor]:
-        """Learn ticks: how the states change, and the backward message out of every input neuron.
-
-        Args:
-            state: the merged state, ``(G, A, B, N)``; every row starts from it.
-            x: the layer's input, ``(R, G, A)``.
-            e: the feedback at its outputs, ``(R, G, B)``.
-
-        Returns:
-            The change of the state summed over rows, ``(G, A, B, N)`` each for h and c; and the message
-            ``sum_b h_ab P_b``, shape ``(R, G, A, M_b')``.
-        """
-        change = State(torch.zeros_like(state.h), torch.zeros_like(state.c))
-        messages = []
-        for rows in _slices(state, x, e):
-            final = unroll(self.cell, self.learn_ticks, state, *rows)
-            change = State(*(total + (new - old).sum(0) for total, new, old in zip(change, final, state, strict=True)))
-            messages.append(final.h.sum(dim=-2) @ self.cell.P_b)
-        return change, torch.cat(messages)
+    def _rows(self, phase: str, state: State) -> int:
+        return SLICE_ELEMENTS // max(1, state.h.numel())
 
 
 def _feed(message: Tensor, channels: tuple[int, ...], parameters: Tensor) -> Tensor | None:
@@ -112,7 +88,3 @@ def _feed(message: Tensor, channels: tuple[int, ...], parameters: Tensor) -> Ten
     fed = message.new_zeros(parameters.shape[0])
     fed[list(channels)] = 1.0
     return message.unsqueeze(-1) * fed
-
-
-def _slices(state: State, x: Tensor, e: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    return slices(x, e, SLICE_ELEMENTS // max(1, state.h.numel()))

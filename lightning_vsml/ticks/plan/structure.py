@@ -15,6 +15,9 @@ from lightning_vsml.ticks.cell import Cell, Tick
 I, F, G, O = range(4)  # where the gates stand in the last dimension of a cell's parameters
 
 
+Entry = float | str  # a parameter's value; its name where that is free: learnable, or different across a population
+
+
 class Gate(NamedTuple):
     """One gate of one unit at one tick; equal gates of different units are equal, and computed once.
 
@@ -22,24 +25,30 @@ class Gate(NamedTuple):
         tanh: tanh instead of sigmoid.
         bias: its value decides whether the gate is constant.
         sources: units whose h it reads, each with its weight.
-        x: weight of the layer's input, summed over the channels fed; 0 if none.
+        x: weight of the layer's input, summed over the channels fed; empty if that is 0.
         e: the same for the feedback.
-        own: of learnable parameters, where they stand: equal values are then not one gate. Else -1.
     """
 
     tanh: bool
-    bias: float
-    sources: tuple[tuple[int, float], ...]
-    x: float
-    e: float
-    own: int = -1
+    bias: Entry
+    sources: tuple[tuple[int, Entry], ...]
+    x: tuple[Entry, ...]
+    e: tuple[Entry, ...]
 
     def folded(self, tiny: float) -> "Gate | float":
         """0.0 or 1.0 where the gate is that, up to less than rounding; else the gate."""
-        if self.sources or self.x or self.e or self.own >= 0:
+        if self.sources or self.x or self.e or isinstance(self.bias, str):
             return self
         value = math.tanh(self.bias) if self.tanh else 1 / (1 + math.exp(min(-self.bias, 700.0)))  # no overflow
         return next((limit for limit in (0.0, 1.0) if abs(value - limit) < tiny), self)
+
+    def mirrored(self) -> "Gate | None":
+        """The gate of opposite z; ``None`` where a free parameter takes part."""
+        weights = (self.bias, *(weight for _, weight in self.sources), *self.x, *self.e)
+        if any(isinstance(weight, str) for weight in weights):
+            return None
+        x, e = (tuple(-weight for weight in part) for part in (self.x, self.e))
+        return Gate(self.tanh, -self.bias, tuple((n, -weight) for n, weight in self.sources), x, e)
 
 
 class TickPlan(NamedTuple):
@@ -63,25 +72,22 @@ class Plan(NamedTuple):
     Attributes:
         ticks: one plan for each tick.
         reads_h, reads_c: units of the merged state that the phase depends on.
-        spreads: whether anything has to be computed for each row, input and output at once.
     """
 
     ticks: tuple[TickPlan, ...]
     reads_h: frozenset[int]
     reads_c: frozenset[int]
-    spreads: bool
 
 
 def plan(cell: Cell, ticks: tuple[Tick, ...], h: frozenset[int], c: frozenset[int]) -> Plan:
     """Plan ``ticks`` so that the units ``h`` and ``c`` are there at the end."""
-    learnable = any(parameter.requires_grad for parameter in cell)
-    parameters = [(torch.ones_like(p) if learnable else p).tolist() for p in cell[:4]]
+    parameters = _entries(cell)
     tiny = torch.finfo(cell.W.dtype).eps / 1024
     plans: list[TickPlan] = []
     for tick in reversed(ticks):
         computed_c, computed_h = h | c, h
         needed = [*((k, u) for k in (I, F, G) for u in computed_c), *((O, u) for u in computed_h)]
-        gates = {(k, u): _gate(parameters, learnable, cell.units, tick, k, u).folded(tiny) for k, u in needed}
+        gates = {(k, u): _gate(parameters, cell.units, tick, k, u).folded(tiny) for k, u in needed}
         for u in computed_c:
             if 0.0 in (gates[I, u], gates[G, u]):
                 gates[I, u] = gates[G, u] = 0.0
@@ -89,7 +95,7 @@ def plan(cell: Cell, ticks: tuple[Tick, ...], h: frozenset[int], c: frozenset[in
         h = frozenset(n for gate in gates.values() if isinstance(gate, Gate) for n, _ in gate.sources)
         plans.append(TickPlan(tick, gates, tuple(sorted(computed_c)), tuple(sorted(computed_h))))
     plans.reverse()
-    return Plan(tuple(plans), h, c, _spreads(plans))
+    return Plan(tuple(plans), h, c)
 
 
 class Plans(NamedTuple):
@@ -119,7 +125,9 @@ def plan_protocol(cell: Cell, forward: tuple[Tick, ...], learn: tuple[Tick, ...]
         codec: units whose c the codec writes or reads.
     """
     sends_f, sends_b = (
-        frozenset(range(cell.units) if P.requires_grad else P.abs().sum(1).nonzero().flatten().tolist())
+        frozenset(
+            range(cell.units) if P.requires_grad else P.any(-1).view(-1, cell.units).any(0).nonzero().flatten().tolist()
+        )
         for P in (cell.P_f, cell.P_b)
     )
     kept_h, kept_c = frozenset[int](), codec
@@ -133,39 +141,34 @@ def plan_protocol(cell: Cell, forward: tuple[Tick, ...], learn: tuple[Tick, ...]
         kept_h, kept_c = h, c
 
 
-def _gate(parameters: list, learnable: bool, N: int, tick: Tick, k: int, u: int) -> Gate:
-    W, V, U, b = parameters
+def _entries(cell: Cell) -> dict[str, list[list[Entry]]]:
+    """The parameters that gates read, row by row."""
+    learnable = any(parameter.requires_grad for parameter in cell)
+    entries: dict[str, list[list[Entry]]] = {}
+    for name, parameter in zip(("W", "V", "U", "b"), cell[:4], strict=True):
+        members = parameter.detach().reshape(cell.population or 1, -1, 4 * cell.units)
+        free = ((members != members[0]).any(0) | learnable).tolist()
+        entries[name] = [
+            [f"{name}[{row},{column}]" if free[row][column] else value for column, value in enumerate(values)]
+            for row, values in enumerate(members[0].tolist())
+        ]
+    return entries
+
+
+def _gate(parameters: dict[str, list[list[Entry]]], N: int, tick: Tick, k: int, u: int) -> Gate:
+    W, V, U, b = parameters.values()
     column = k * N + u
     return Gate(
         tanh=k == G,
-        bias=b[column],
+        bias=b[0][column],
         sources=tuple((n, W[n][column]) for n in range(N) if W[n][column] != 0.0),
-        x=sum(V[channel][column] for channel in tick.x),
-        e=sum(U[channel][column] for channel in tick.e),
-        own=column if learnable else -1,
+        x=_fed([V[channel][column] for channel in tick.x]),
+        e=_fed([U[channel][column] for channel in tick.e]),
     )
 
 
-def _spreads(plans: list[TickPlan]) -> bool:
-    """Follow which of row, input, output each value depends on."""
-    full = frozenset("rab")
-    h: dict[int, frozenset[str]] = {}
-    c: dict[int, frozenset[str]] = {}
-    state = frozenset("ab")
-    for step in plans:
-        depends: dict[tuple[int, int], frozenset[str]] = {}
-        for key, gate in step.gates.items():
-            if isinstance(gate, Gate):
-                sources = frozenset().union(*(h.get(n, state) for n, _ in gate.sources))
-                depends[key] = sources | frozenset("ra" if gate.x else "") | frozenset("rb" if gate.e else "")
-        nothing = frozenset[str]()
-        new_c = {}
-        for u in step.c:
-            new_c[u] = depends.get((I, u), nothing) | depends.get((G, u), nothing) | depends.get((F, u), nothing)
-            if step.gates[F, u] != 0.0:
-                new_c[u] |= c.get(u, state)
-        if any(value >= full for value in depends.values()) or any(new_c[u] >= full for u in step.h):
-            return True
-        h = {u: new_c[u] | depends.get((O, u), nothing) for u in step.h}
-        c = new_c
-    return False
+def _fed(weights: list[Entry]) -> tuple[Entry, ...]:
+    if any(isinstance(weight, str) for weight in weights):
+        return tuple(weight for weight in weights if weight != 0.0)
+    total = sum(weights)
+    return (total,) if total else ()

@@ -1,0 +1,74 @@
+"""C++ source -> loaded library, compiled once and kept across runs."""
+
+import ctypes
+import functools
+import logging
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+from lightning_vsml.ticks.cache import kept
+
+logger = logging.getLogger("lightning_vsml")
+
+_FLAGS = ("-std=c++17", "-O3", "-shared", "-fPIC", "-w")
+_FASTER = (("-march=native", "-fopenmp"), ("-march=native",), ())  # tried in turn: without OpenMP, on one core
+
+
+class CompilerError(RuntimeError):
+    """There is no working C++ compiler, or no place to keep what it makes."""
+
+
+def compiler() -> str | None:
+    """The C++ compiler: ``$CXX``, or the first of c++, g++, clang++ on the path; ``None`` if there is none."""
+    return next(
+        (found for name in (os.environ.get("CXX"), "c++", "g++", "clang++") if name and (found := shutil.which(name))),
+        None,
+    )
+
+
+@functools.cache
+def library(source: str, name: str) -> ctypes.CDLL:
+    """The compiled ``source``.
+
+    Args:
+        source: C++.
+        name: what is compiled, for the message while that takes a second or more.
+
+    Raises:
+        CompilerError: no compiler, or it failed (the message holds its last words), or the cache can't be used.
+    """
+    command = compiler()
+    if command is None:
+        raise CompilerError("no C++ compiler found (looked for $CXX, c++, g++, clang++)")
+    key = "\n".join([command, _version(command), _processor(), *_FLAGS, source])
+    try:
+        return ctypes.CDLL(str(kept(key, ".so", lambda path: _compile(command, source, name, path))))
+    except OSError as error:  # a cache that is read-only, full, or mounted without the right to execute
+        raise CompilerError(f"{error} (set LIGHTNING_VSML_CACHE to a folder for compiled code)") from error
+
+
+def _compile(command: str, source: str, name: str, path: Path) -> None:
+    logger.info(f"Compiling the ticks of {name} for this machine: once, a second for a small cell, ten for 32 units.")
+    code = path.with_suffix(".cpp")
+    code.write_text(source)
+    for faster in _FASTER:
+        built = subprocess.run([command, *_FLAGS, *faster, str(code), "-o", str(path)], capture_output=True, text=True)
+        if built.returncode == 0:
+            return
+    raise CompilerError(f"{command} failed: {built.stderr.strip()[-800:]}")
+
+
+def _version(command: str) -> str:
+    return subprocess.run([command, "--version"], capture_output=True, text=True).stdout
+
+
+def _processor() -> str:
+    """What -march=native depends on."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return "\n".join(next((line for line in lines if line.startswith(key)), "") for key in ("model name", "flags"))
+    except OSError:
+        return platform.processor() + platform.machine()

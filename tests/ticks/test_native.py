@@ -1,0 +1,142 @@
+"""Compiled ticks: when they compile, when they leave the work to torch, and what they do with awkward numbers."""
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from lightning_vsml import State, programs
+from lightning_vsml.ticks import Native, compiled
+from lightning_vsml.ticks.native import compiler
+
+
+def native(lr: float = 0.1) -> Native:
+    algorithm = programs.backprop(lr=lr)
+    return Native(algorithm.cell, *algorithm.protocol, frozenset([0, 1]))
+
+
+def feeds(rows: int, A: int = 6, B: int = 4) -> tuple[State, Tensor, Tensor]:
+    torch.manual_seed(0)
+    state = programs.backprop().encode(torch.randn(1, A, B))
+    return state, torch.randn(rows, 1, A), torch.randn(rows, 1, B)
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """As in a new process, with an empty cache."""
+    monkeypatch.setenv("LIGHTNING_VSML_CACHE", str(tmp_path / "cache"))
+    compiler.library.cache_clear()
+    compiled.inform.cache_clear()
+    yield tmp_path
+    compiler.library.cache_clear()
+    compiled.inform.cache_clear()
+
+
+@pytest.fixture
+def messages(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], list[str]]]:
+    logger = logging.getLogger("lightning_vsml")
+    logger.addHandler(caplog.handler)
+    yield lambda: list(dict.fromkeys(record.message for record in caplog.records if record.name == "lightning_vsml"))
+    logger.removeHandler(caplog.handler)
+
+
+def test_compiles_once_for_all_shapes_and_learning_rates(fresh: Path, messages: Callable[[], list[str]]) -> None:
+    for lr in (0.1, 0.2):
+        ticks = native(lr)
+        for rows, A, B in ((1, 6, 4), (64, 6, 4), (13, 6, 4), (9, 3, 70)):  # 13: the last, short batch
+            ticks.learn(*feeds(rows, A, B))
+    assert len(list((fresh / "cache").iterdir())) == 1
+    assert len(messages()) == 1 and "Compiling the ticks of 5 units" in messages()[0]
+    compiler.library.cache_clear()
+    native().learn(*feeds(3))  # another process
+    assert len(messages()) == 1
+
+
+def without_compiler(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.delenv("CXX", raising=False)
+
+
+def with_broken_compiler(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    script = folder / "broken"
+    script.write_text("#!/bin/sh\necho 'no such option' >&2\nexit 1\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("CXX", str(script))
+
+
+def without_cache(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    (folder / "file").write_text("")
+    monkeypatch.setenv("LIGHTNING_VSML_CACHE", str(folder / "file" / "below"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (without_compiler, "no C++ compiler found"),
+        (with_broken_compiler, "broken failed: no such option"),
+        (without_cache, "set LIGHTNING_VSML_CACHE"),
+    ],
+)
+def test_what_can_not_be_compiled_runs_in_torch(
+    spoil: Callable[[pytest.MonkeyPatch, Path], None],
+    why: str,
+    fresh: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    messages: Callable[[], list[str]],
+) -> None:
+    spoil(monkeypatch, fresh)
+    for _ in range(2):
+        ticks, (state, x, e) = native(), feeds(12)
+        torch.testing.assert_close(ticks.learn(state, x, e), ticks.eager.learn(state, x, e), rtol=0, atol=0)
+        torch.testing.assert_close(ticks.forward(state, x), ticks.eager.forward(state, x), rtol=0, atol=0)
+    told = [message for message in messages() if "run in torch" in message]
+    assert len(told) == 1 and why in told[0]
+    assert not list(fresh.glob("cache/*"))  # nothing half-written
+
+
+def test_other_dtypes_run_in_torch(messages: Callable[[], list[str]]) -> None:
+    compiled.inform.cache_clear()
+    state, x, e = feeds(12)
+    change, _ = native().learn(State(*(part.double() for part in state)), x.double(), e.double())
+    assert change.c.dtype == torch.float64
+    assert "native ticks need everything in float32, or in float64" in messages()[0]
+
+
+@pytest.mark.parametrize("rows", [2, 40])
+def test_threads_share_the_work(rows: int) -> None:
+    ticks, (state, x, e) = native(), feeds(rows, 70, 9)
+    alone = ticks.forward(state, x), ticks.learn(state, x, e)
+    torch.set_num_threads(3)
+    torch.testing.assert_close((ticks.forward(state, x), ticks.learn(state, x, e)), alone, rtol=1e-5, atol=1e-6)
+
+
+def test_rows_do_not_meet() -> None:
+    """A row that is not a number spoils the sums over rows, and no other row's message."""
+    ticks, (state, x, e) = native(), feeds(20)
+    _, clean = ticks.learn(state, x, e)
+    x[3, 0, 2] = torch.nan
+    change, message = ticks.learn(state, x, e)
+    assert message[3, 0, 2].isnan().all() and change.c[0, 2, :, 0].isnan().all()
+    others = torch.ones(20, 6, dtype=torch.bool)
+    others[3, 2] = False
+    assert torch.equal(message[:, 0][others], clean[:, 0][others])
+    assert change.c[0, [0, 1, 3, 4, 5], :, 0].isfinite().all()
+    assert ticks.forward(state, x)[3].isnan().all() and ticks.forward(state, x)[[0, 1, 2, 4]].isfinite().all()
+
+
+def test_tanh_saturates_at_one() -> None:
+    """A forget gate far beyond its reach keeps its memory exactly, step after step."""
+    algorithm = programs.backprop()
+    state, x, e = feeds(12)
+    kept, _ = Native(algorithm.cell, *algorithm.protocol, frozenset([0, 1])).learn(state, x * 1e30, e * 0)
+    assert torch.equal(kept.c[..., :2], torch.zeros_like(kept.c[..., :2]))
+
+
+def test_outputs_are_laid_out_as_a_layers() -> None:
+    """Dropout draws its mask in the order of memory; a layer's output is contiguous."""
+    for rows in (2, 40):
+        assert native().forward(*feeds(rows)[:2]).is_contiguous()
+        assert native().learn(*feeds(rows))[1].is_contiguous()
