@@ -1,0 +1,65 @@
+"""How much memory a learning step takes at its peak.
+
+    python benchmarks/memory.py                               # on the CPU; counted by Linux in pages
+    python benchmarks/memory.py --device cuda
+
+Layers and cells are those of ``ticks.py``. memory: the states at rest, and what a step adds to them at its peak less
+inputs, outputs and messages, in multiples of the states.
+"""
+
+import argparse
+import ctypes
+import gc
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from ticks import CELLS, LAYERS, Case
+
+
+def peak(run: Callable[[], object], device: str) -> int:
+    """By how many bytes the memory in use grows during ``run`` at most; on a CPU Linux counts the pages."""
+    run()
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        run()
+        return torch.cuda.max_memory_allocated() - before
+    libc = ctypes.CDLL(None)
+    libc.mallopt(-3, 1 << 16)  # M_MMAP_THRESHOLD: what is freed goes back to the system, and counts when used again
+    grown = []
+    for _ in range(4):  # the first still has freed memory; now and then the system lends more than was asked for
+        libc.malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
+        before = _status("VmRSS")
+        run()
+        grown.append(_status("VmHWM") - before)
+    return min(grown[1:])
+
+
+def _status(key: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cells", nargs="+", choices=CELLS, default=list(CELLS))
+    parser.add_argument("--layers", nargs="+", choices=LAYERS, default=["784x128", "512x512"])
+    parser.add_argument("--samples", type=int, nargs="+", default=[1, 16, 64])
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    options = parser.parse_args()
+    ticks = "native" if options.device == "cpu" else "triton"
+    print("| cell | layer | S | states, MB | memory |\n|---|---|---|---|---|")
+    for name, layer, samples in ((c, l, s) for c in options.cells for l in options.layers for s in options.samples):
+        case = Case(layer, samples, CELLS[name](), options.device)
+        states = 2 * case.state.h.numel() * 4
+        messages = 8 * case.R * case.G * (case.A + case.B)
+        with torch.no_grad():
+            grown = peak(case.step(ticks, case.R), options.device) - messages
+        print(f"| {name} | {layer} | {samples} | {states / 1e6:.0f} | {1 + grown / states:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
