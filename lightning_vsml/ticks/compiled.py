@@ -32,6 +32,15 @@ def eager(cell: Cell) -> type[Sliced]:
     return Fused if cell.W.count_nonzero() * 2 <= cell.W.numel() else Reference
 
 
+def _has_memory(tensor: Tensor) -> bool:
+    """Whether a kernel can read it: within ``torch.vmap`` it can't."""
+    try:
+        tensor.data_ptr()
+    except RuntimeError:
+        return False
+    return True
+
+
 class Compiled(ABC):
     """Both phases of a protocol on one cell, in kernels made from their graph.
 
@@ -65,7 +74,7 @@ class Compiled(ABC):
         return self._run("learn", state, x, e)
 
     def _leaves(self, *tensors: Tensor) -> bool:
-        if any(tensor.numel() == 0 for tensor in tensors):
+        if any(tensor.numel() == 0 or not _has_memory(tensor) for tensor in tensors):
             return True
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (*tensors, *self.cell)):
             return True

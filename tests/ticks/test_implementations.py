@@ -210,6 +210,21 @@ def test_ticks_are_differentiable(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EXACT)
+def test_torch_transforms_apply(name: str) -> None:
+    """vmap and func.grad see tensors that a kernel can't read."""
+    algorithm = programs.backprop(dtype=torch.float64).on(name)
+    weights, x = torch.randn(3, 1, 4, 2, dtype=torch.float64), torch.randn(5, 1, 4, dtype=torch.float64)
+
+    def output(w: Tensor) -> Tensor:
+        return algorithm.forward(algorithm.encode(w), x)
+
+    torch.testing.assert_close(torch.vmap(output)(weights), torch.stack([output(w) for w in weights]))
+    torch.testing.assert_close(
+        torch.func.grad(lambda w: output(w).sum())(weights[0]).sum(-1), 2 * x.sum(0), rtol=1e-4, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("name", EXACT)
 @pytest.mark.parametrize("N", [3, 12])
 def test_a_cell_that_learns_is_run_as_it_is_now(name: str, N: int) -> None:
     """An optimizer changes parameters in place, between evaluations without a gradient."""

@@ -15,6 +15,7 @@ from lightning_vsml.ticks.compiled import Compiled
 from lightning_vsml.ticks.native.compiler import CompilerError, library
 from lightning_vsml.ticks.native.source import source
 
+_DTYPES = ({"torch.float32"}, {"torch.float64"})
 PADDED = 64  # bytes to which rows are padded; vectors have at most as many
 
 
@@ -30,10 +31,8 @@ class Native(Compiled):
     def _obstacle(self, tensors: tuple[Tensor, ...]) -> str | None:
         if devices := {tensor.device.type for tensor in (*tensors, *self.cell)} - {"cpu"}:
             return f"native ticks are for the CPU, and there are tensors on {', '.join(devices)}"
-        if kinds := {tensor.dtype for tensor in (*tensors, *self.cell)} - {self.cell.W.dtype} or (
-            {self.cell.W.dtype} - {torch.float32, torch.float64}
-        ):
-            return f"native ticks need everything in float32, or in float64, and there is {', '.join(map(str, kinds))}"
+        if (kinds := {str(tensor.dtype) for tensor in (*tensors, *self.cell)}) not in _DTYPES:
+            return f"native ticks need everything in float32, or in float64, and there is {', '.join(sorted(kinds))}"
         return self._library if isinstance(self._library, str) else None
 
     @cached_property
