@@ -1,7 +1,9 @@
 """Compiled ticks: when they compile, when they leave the work to torch, and what they do with awkward numbers."""
 
+import ctypes
 import logging
 from collections.abc import Callable, Iterator
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -127,12 +129,27 @@ def test_rows_do_not_meet() -> None:
     assert ticks.forward(state, x)[3].isnan().all() and ticks.forward(state, x)[[0, 1, 2, 4]].isfinite().all()
 
 
-def test_tanh_saturates_at_one() -> None:
-    """A forget gate far beyond its reach keeps its memory exactly, step after step."""
-    algorithm = programs.backprop()
-    state, x, e = feeds(12)
-    kept, _ = Native(algorithm.cell, *algorithm.protocol, frozenset([0, 1])).learn(state, x * 1e30, e * 0)
-    assert torch.equal(kept.c[..., :2], torch.zeros_like(kept.c[..., :2]))
+GATES = """
+extern "C" void gates(const float* z, float* tanh, float* sigmoid, long n) {
+  for (long i = 0; i < n; i += W) {
+    store(tanh + i, tanh_(load(z + i, n - i)), n - i);
+    store(sigmoid + i, half(load(z + i, n - i)), n - i);
+  }
+}
+"""
+
+
+def test_tanh_and_sigmoid_against_float64() -> None:
+    """Relative errors below 5e-7, of tiny values too; exactly 1 far out: an open forget gate forgets nothing."""
+    lanes = resources.files("lightning_vsml.ticks.native").joinpath("lanes.hpp").read_text()
+    run = compiler.library("\n".join(["using F = float;", "namespace {", lanes, "}", GATES]), "a test").gates
+    z = torch.cat([torch.logspace(-20, 1.5, 2**16), -torch.logspace(-20, 1.5, 2**16), torch.linspace(-12, 12, 2**16)])
+    tanh, half = torch.empty_like(z), torch.empty_like(z)
+    run(*(ctypes.c_void_p(tensor.data_ptr()) for tensor in (z, tanh, half)), ctypes.c_long(len(z)))
+    for ours, exact in ((tanh, z.double().tanh()), (half, (z.double() / 2).tanh() / 2)):
+        torch.testing.assert_close(ours.double(), exact, rtol=5e-7, atol=0)
+    assert tanh.abs().max() == 1.0 and half.abs().max() == 0.5
+    assert (tanh[z.abs() > 8.01].abs() == 1.0).all() and (half[z.abs() > 16.02].abs() == 0.5).all()
 
 
 def test_outputs_are_laid_out_as_a_layers() -> None:
