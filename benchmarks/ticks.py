@@ -194,12 +194,17 @@ extern "C" long sweep(long repeats, int threads) {
 """
 
 
+def torch_sweep(device: str) -> float:
+    """Seconds of torch.tanh for one element."""
+    x = torch.randn(2**22, device=device)
+    y = torch.empty_like(x)
+    return median(lambda: torch.tanh(x, out=y), 0.3, device) / x.numel()
+
+
 def sweep(device: str) -> float:
     """Seconds of the kernels' tanh for one element, on all cores; on a GPU of torch's."""
     if device == "cuda":
-        x = torch.randn(2**24, device=device)
-        y = torch.empty_like(x)
-        return median(lambda: torch.tanh(x, out=y), 0.3, device) / x.numel()
+        return torch_sweep(device)
     lanes = resources.files("lightning_vsml.ticks.native").joinpath("lanes.hpp").read_text()
     run = library("\n".join(["using F = float;", "namespace {", lanes, "}", _SWEEP]), "sweep").sweep
     run.restype = ctypes.c_long
@@ -250,7 +255,10 @@ def main() -> None:
     where = torch.cuda.get_device_name() if options.device == "cuda" else f"{torch.get_num_threads()} CPU cores"
     columns = ["cell", "layer", "S", "textbook", "reference", "fused", *kernels, "SGD"]
     columns += [f"textbook / {fastest}", f"{fastest} / SGD", "limit"]
-    print(f"torch {torch.__version__}, {where}; tanh sweep {element * 1e9:.3f} ns per element\n")
+    print(
+        f"torch {torch.__version__}, {where}; tanh sweep {element * 1e9:.3f} ns per element, "
+        f"torch.tanh {torch_sweep(options.device) * 1e9:.3f}\n"
+    )
     print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns), flush=True)
     for cell, layer, samples in cases:
         case = Case(layer, samples, CELLS[cell](), options.device)

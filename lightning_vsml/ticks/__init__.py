@@ -9,8 +9,8 @@ An implementation is a class made from a cell and the protocol's ticks, with two
 the merged state unchanged that no later tick and no readout depends on. ``fused`` runs in torch what the plan finds
 necessary; ``native`` and ``triton`` compile it, for the CPU and for NVIDIA GPUs.
 
-``torch.compile`` was measured in their place: on two CPU cores a learn call of ``backprop`` on 785 x 32 synapses and 64
-samples took 10 ms compiled for these sizes, after 5 s or more of compiling for each size, against 2 ms natively.
+``torch.compile`` was measured in their place (``benchmarks/ticks.py --layers 784x32 --samples 64 --torch-compile``, two
+CPU cores): 10 ms for a step of ``backprop``, after 5 s of compiling for that size alone, against 2 ms natively.
 """
 
 from typing import Protocol

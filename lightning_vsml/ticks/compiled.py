@@ -48,10 +48,14 @@ class Compiled(ABC):
     """
 
     def __init__(self, cell: Cell, forward: tuple[Tick, ...], learn: tuple[Tick, ...], codec: frozenset[int]) -> None:
-        self.cell = cell
-        self.eager = eager(cell)(cell, forward, learn, codec)
+        self.cell, self._protocol = cell, (forward, learn, codec)
         self.outputs = outputs(cell, plan_protocol(cell, forward, learn, codec))
         self.packing = packing(cell, [out.graph for out in self.outputs.values()])
+
+    @cached_property
+    def eager(self) -> Sliced:
+        """What the work is left to; planned when that happens."""
+        return eager(self.cell)(self.cell, *self._protocol)
 
     @abstractmethod
     def _obstacle(self, tensors: tuple[Tensor, ...]) -> str | None:

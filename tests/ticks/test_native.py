@@ -37,24 +37,35 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     compiled.inform.cache_clear()
 
 
+class Messages(logging.Handler):
+    """Every message of ours, each as often as it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.list: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.list.append(record.getMessage())
+
+
 @pytest.fixture
-def messages(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], list[str]]]:
-    logger = logging.getLogger("lightning_vsml")
-    logger.addHandler(caplog.handler)
-    yield lambda: list(dict.fromkeys(record.message for record in caplog.records if record.name == "lightning_vsml"))
-    logger.removeHandler(caplog.handler)
+def messages() -> Iterator[list[str]]:
+    handler = Messages()
+    logging.getLogger("lightning_vsml").addHandler(handler)
+    yield handler.list
+    logging.getLogger("lightning_vsml").removeHandler(handler)
 
 
-def test_compiles_once_for_all_shapes_and_learning_rates(fresh: Path, messages: Callable[[], list[str]]) -> None:
+def test_compiles_once_for_all_shapes_and_learning_rates(fresh: Path, messages: list[str]) -> None:
     for lr in (0.1, 0.2):
         ticks = native(lr)
         for rows, A, B in ((1, 6, 4), (64, 6, 4), (13, 6, 4), (9, 3, 70)):  # 13: the last, short batch
             ticks.learn(*feeds(rows, A, B))
     assert len(list((fresh / "cache").iterdir())) == 1
-    assert len(messages()) == 1 and "Compiling the ticks of 5 units" in messages()[0]
+    assert len(messages) == 1 and "Compiling the ticks of 5 units" in messages[0]
     compiler.library.cache_clear()
     native().learn(*feeds(3))  # another process
-    assert len(messages()) == 1
+    assert len(messages) == 1
 
 
 def without_compiler(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
@@ -87,24 +98,24 @@ def test_what_can_not_be_compiled_runs_in_torch(
     why: str,
     fresh: Path,
     monkeypatch: pytest.MonkeyPatch,
-    messages: Callable[[], list[str]],
+    messages: list[str],
 ) -> None:
     spoil(monkeypatch, fresh)
     for _ in range(2):
         ticks, (state, x, e) = native(), feeds(12)
         torch.testing.assert_close(ticks.learn(state, x, e), ticks.eager.learn(state, x, e), rtol=0, atol=0)
         torch.testing.assert_close(ticks.forward(state, x), ticks.eager.forward(state, x), rtol=0, atol=0)
-    told = [message for message in messages() if "run in torch" in message]
+    told = [message for message in messages if "run in torch" in message]
     assert len(told) == 1 and why in told[0]
     assert not list(fresh.glob("cache/*"))  # nothing half-written
 
 
-def test_other_dtypes_run_in_torch(messages: Callable[[], list[str]]) -> None:
+def test_other_dtypes_run_in_torch(messages: list[str]) -> None:
     compiled.inform.cache_clear()
     state, x, e = feeds(12)
     change, _ = native().learn(State(*(part.double() for part in state)), x.double(), e.double())
     assert change.c.dtype == torch.float64
-    assert "native ticks need everything in float32, or in float64" in messages()[0]
+    assert "native ticks need everything in float32, or in float64" in messages[0]
 
 
 @pytest.mark.parametrize("rows", [2, 40])
