@@ -139,15 +139,8 @@ class LearningAlgorithm:
     def commit(self, state: State, change: Change) -> State:
         """The merged state after a learning step, within the stability rules."""
         rows = max(1, change.rows)
-        h = change.h / rows
-        c = change.c * self._memory(state.c, 1.0, 1.0 / rows)
-        clamp, clip = self.stability.change_clamp, self.stability.state_clip
-        if clamp is not None:
-            h, c = h.clamp(-clamp, clamp), c.clamp(-clamp, clamp)
-        h, c = h.add_(state.h), c.add_(state.c)  # both are ours; large layers feel every further copy
-        if clip is not None:
-            h, c = h.clamp(-clip, clip), c.clamp(-clip, clip)
-        return State(h, c)
+        merged = State(change.h / rows, change.c * self._memory(state.c, 1.0, 1.0 / rows))
+        return self.stability.settle(state, merged)
 
     @cached_property
     def _implementation(self) -> Implementation:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from lightning_vsml.ticks import Cell, Tick
+from lightning_vsml.ticks import Cell, State, Tick
 
 
 class Protocol(NamedTuple):
@@ -73,6 +73,16 @@ class Stability(NamedTuple):
 
     state_clip: float | None = None
     change_clamp: float | None = None
+
+    def settle(self, state: State, change: State) -> State:
+        """``state`` after ``change``, of which a merged step may consist; overwrites ``change``."""
+        h, c = change
+        if (clamp := self.change_clamp) is not None:
+            h, c = h.clamp(-clamp, clamp), c.clamp(-clamp, clamp)
+        h, c = h.add_(state.h), c.add_(state.c)  # both are ours; large layers feel every further copy
+        if (clip := self.state_clip) is not None:
+            h, c = h.clamp(-clip, clip), c.clamp(-clip, clip)
+        return State(h, c)
 
 
 class Reach(NamedTuple):

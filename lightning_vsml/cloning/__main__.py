@@ -1,0 +1,124 @@
+"""Command line: ``python -m lightning_vsml.cloning --preset cpu --target sgd --out my.safetensors``."""
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from lightning_vsml import checkpoints
+from lightning_vsml.cloning.check import learns_digits
+from lightning_vsml.cloning.drift import measure
+from lightning_vsml.cloning.module import CloningModule
+from lightning_vsml.cloning.recipes import PRESETS, Recipe
+from lightning_vsml.cloning.targets import TARGETS
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Make a clone: train it, write its checkpoint and card, and check how networks learn by it."""
+    options = _options(arguments)
+    recipe = _recipe(options)
+    out: Path = options.out
+    if out.suffix != ".safetensors":
+        raise SystemExit(f"--out should end in .safetensors, got {str(out)!r}.")
+    run: Path = options.run_dir or Path("runs") / "cloning" / out.stem
+    last = run / "last.ckpt"
+    if last.exists() and not options.resume:
+        raise SystemExit(f"{run} holds a run already: --resume continues it; choose another --run-dir, or delete it.")
+    if options.resume and not last.exists():
+        raise SystemExit(f"there is nothing to resume in {run}: {last.name} is not there.")
+
+    module = CloningModule(recipe, every=options.every)
+    trainer = Trainer(
+        accelerator=options.accelerator,
+        devices=1,
+        max_epochs=module.epochs,
+        logger=TensorBoardLogger(run, name="", version=""),
+        callbacks=[
+            ModelCheckpoint(run, filename="last", enable_version_counter=False),
+            TQDMProgressBar(refresh_rate=20),
+            LearningRateMonitor(),
+        ],
+        enable_model_summary=False,
+        log_every_n_steps=50,
+    )
+    started = time.time()
+    trainer.fit(module, ckpt_path=str(last) if options.resume else None, weights_only=True)
+    if trainer.interrupted:
+        raise SystemExit(f"stopped after {int(module.iteration)} iterations; --resume continues.")
+    module = module.cpu()
+    algorithm = module.algorithm(out.stem)
+    algorithm.card.update(kind="cloned", target=recipe.target)
+    device = trainer.strategy.root_device
+    checkpoints.save(
+        algorithm,
+        out,
+        made_by={
+            "command": _command(options, recipe),
+            "data": "random numbers only",
+            "recipe": recipe.plain(),
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            "minutes": round((time.time() - started) / 60, 1),
+            "skipped_iterations": int(module.skipped),
+        },
+    )
+    print(f"wrote {out} and {checkpoints.card_path(out)}")
+    for measurement in _measurements(trainer, algorithm, recipe):
+        checkpoints.record(out, measurement)
+        print(", ".join(f"{what}: {value}" for what, value in measurement.items()))
+
+
+def _measurements(trainer: Trainer, algorithm: Any, recipe: Recipe) -> list[dict[str, Any]]:
+    errors = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("error/")}
+    drift = measure(algorithm, TARGETS[recipe.target])
+    summary = {name: f"{value:.2g}" for name, value in (errors | drift).items()}
+    return [{"data": "random", **summary}, *learns_digits(algorithm, recipe.target)]
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m lightning_vsml.cloning", description=main.__doc__)
+    parser.add_argument("--preset", choices=sorted(PRESETS), default="cpu", help="recipe to start from (default cpu)")
+    parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
+    parser.add_argument("--target", choices=sorted(TARGETS), help="the learning rule (default: the preset's)")
+    parser.add_argument("--structure", choices=("symmetric", "dense"), help="of the cell (default: the preset's)")
+    parser.add_argument("--writers", type=int, help="base units that write, of a symmetric cell")
+    parser.add_argument("--readers", type=int, help="base units that send messages back, of a symmetric cell")
+    parser.add_argument("--units", type=int, help="N of a dense cell")
+    parser.add_argument("--prune", type=float, help="fraction of a symmetric cell's connections that become zeros")
+    parser.add_argument("--iterations", type=int, help="of gradient descent")
+    parser.add_argument("--seed", type=int, help="of everything")
+    parser.add_argument("--every", type=int, default=1000, help="iterations between checkpoints (default 1000)")
+    parser.add_argument("--accelerator", default="auto", help="as the Trainer takes it (default auto)")
+    parser.add_argument("--run-dir", type=Path, help="for curves and checkpoints (default runs/cloning/<name>)")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --run-dir")
+    return parser.parse_args(arguments)
+
+
+RECIPE_OPTIONS = ("target", "structure", "writers", "readers", "units", "prune", "iterations", "seed")
+
+
+def _recipe(options: argparse.Namespace) -> Recipe:
+    given = {name: value for name in RECIPE_OPTIONS if (value := getattr(options, name)) is not None}
+    if given.get("structure") == "dense":
+        given.setdefault("prune", 0.0)
+    try:
+        return replace(PRESETS[options.preset], **given)
+    except ValueError as error:
+        raise SystemExit(f"python -m lightning_vsml.cloning: {error}") from error
+
+
+def _command(options: argparse.Namespace, recipe: Recipe) -> str:
+    given = [f"--{name} {getattr(recipe, name)}" for name in RECIPE_OPTIONS if getattr(options, name) is not None]
+    return " ".join(
+        ["python -m lightning_vsml.cloning", f"--preset {options.preset}", *given, f"--out {options.out.name}"]
+    )
+
+
+if __name__ == "__main__":
+    main()
