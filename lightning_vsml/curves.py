@@ -1,12 +1,12 @@
 """Learning curves of multilayer perceptrons, many seeds at once.
 
-The K networks of K seeds are K groups of every synapse grid, so a learning algorithm runs them as one batch, and torch's
-optimizers, for comparison, as batched matrix products. Pure functions of states and batches; the same arithmetic as under
-a Trainer, without one.
+The K networks of K seeds are K groups of every synapse grid, so a learning algorithm runs them as one batch; torch's
+optimizers, for comparison, run them as batched matrix products. The arithmetic is that of a fit, without a Trainer.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -50,7 +50,7 @@ class Learner(ABC):
 
     @abstractmethod
     def step(self, x: Tensor, y: Tensor) -> Tensor:
-        """Learn from a batch: ``x`` (S, K, inputs), labels ``y`` (S, K). Returns logits from before, (S, K, classes)."""
+        """Learn from inputs (S, K, A) and labels (S, K); returns the logits from before, (S, K, classes)."""
 
     @abstractmethod
     def weights(self) -> Weights:
@@ -156,7 +156,7 @@ def initial(sizes: Sequence[int], seeds: Sequence[int]) -> Weights:
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         for seed in seeds:
             torch.manual_seed(seed)
-            linears = [nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False)]
+            linears = [nn.Linear(a, b) for a, b in pairwise(sizes)]
             networks.append([torch.cat([linear.weight.T, linear.bias.unsqueeze(0)]) for linear in linears])
     return [torch.stack(layers) for layers in zip(*networks, strict=True)]
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from lightning_vsml.algorithm import LearningAlgorithm
+from lightning_vsml.cloning.errors import outputs
 from lightning_vsml.cloning.targets import Target
 
 STEPS = (10, 100, 1000)
@@ -41,9 +42,9 @@ def measure(
         goal = torch.einsum("sga,gab->sgb", x, teacher) + 0.1 * normal(S, G, B)
         change, _ = algorithm.learn(state, x, goal - algorithm.forward(state, x), S)
         state = algorithm.commit(state, change)
-        y = target.rule(x.unsqueeze(-1), torch.zeros_like(goal).unsqueeze(-2), memories).forward.sum(-2)
+        y = outputs(target, memories, x)
         response = target.rule(x.unsqueeze(-1), (goal - y).unsqueeze(-2), memories)
-        memories = tuple(m + dm.expand(S, G, A, B).mean(0) for m, dm in zip(memories, response.changes))
+        memories = tuple(m + dm.expand(S, G, A, B).mean(0) for m, dm in zip(memories, response.changes, strict=True))
         change, _ = algorithm.learn(idle, x, torch.zeros_like(goal), S)
         idle = algorithm.commit(idle, change)
         if step in steps:

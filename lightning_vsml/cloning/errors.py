@@ -50,7 +50,7 @@ def compare(clone: Clone, target: Target, state: State, x: Tensor, e: Tensor) ->
     """
     cell, memories = clone.cell(), clone.decode(state.c)
     right = target.rule(x.unsqueeze(-1), e.unsqueeze(-2), memories)
-    S, A, B = x.shape[0], x.shape[2], e.shape[2]
+    S = x.shape[0]
 
     y = (unroll(cell, PROTOCOL.forward, state, x, e).h.sum(-3) @ cell.P_f).squeeze(-1)
     final = unroll(cell, PROTOCOL.learn, state, x, e)

@@ -17,7 +17,10 @@ from lightning_vsml.cloning.pool import Pool, born, feedback, inputs, renew
 from lightning_vsml.cloning.pruning import Pruning
 from lightning_vsml.cloning.recipes import Recipe
 from lightning_vsml.cloning.targets import TARGETS
+from lightning_vsml.parts import Reach
 from lightning_vsml.ticks import State
+
+FAR = 4.0  # standard deviations of the widest worlds; beyond, nobody knows what a clone does
 
 
 class CloningModule(LightningModule):
@@ -55,7 +58,9 @@ class CloningModule(LightningModule):
 
     def algorithm(self, name: str = "clone") -> LearningAlgorithm:
         """What has been learned so far, as a learning algorithm."""
-        return self.clone.algorithm(name, self.recipe.stability)
+        worlds = self.recipe.worlds
+        reach = Reach(*(FAR * largest for _, largest in (worlds.x_std, worlds.e_std)))
+        return self.clone.algorithm(name, self.recipe.stability, reach)
 
     def train_dataloader(self) -> DataLoader:
         """Numbers of iterations: the random data are made where they are used."""
@@ -135,7 +140,7 @@ class CloningModule(LightningModule):
 
     def _keep(self, pool: Pool, state: State) -> None:
         with torch.no_grad():
-            change = State(*(new.detach() - old for new, old in zip(state, pool.state)))
+            change = State(*(new.detach() - old for new, old in zip(state, pool.state, strict=True)))
             h, c = self.recipe.stability.settle(pool.state, change)
         for name, tensor in pool._replace(h=h, c=c)._asdict().items():
             getattr(self, f"pool_{name}").copy_(tensor)

@@ -94,7 +94,9 @@ def born(worlds: Worlds, clone: Clone, memories: int, generator: Generator) -> P
 
 def renew(pool: Pool, newborn: Pool, dead: Tensor) -> Pool:
     """``newborn`` where ``dead`` (G,), else ``pool``."""
-    return Pool(*(torch.where(dead.view(-1, *[1] * (old.dim() - 1)), new, old) for old, new in zip(pool, newborn)))
+    return Pool(
+        *(torch.where(dead.view(-1, *[1] * (old.dim() - 1)), new, old) for old, new in zip(pool, newborn, strict=True))
+    )
 
 
 def inputs(pool: Pool, worlds: Worlds, generator: Generator) -> Tensor:

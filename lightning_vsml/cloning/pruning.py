@@ -15,10 +15,10 @@ ROUNDS, PROBES = 64, 16
 class Pruning:
     """Takes away the connections that matter least, more and more of them.
 
-    What a connection theta adds to the loss when it goes is estimated as ``theta^2 (J^T J) / 2`` (LeCun, Denker & Solla,
-    1989), with J the derivatives of the errors; the diagonal comes from back-propagated random signs. (Squared
-    gradients, which Adam has at hand, do not do: of what is right already the gradient is 0.) The number of zeros grows
-    along a cubic (Zhu & Gupta, arXiv 1710.01878).
+    What a connection theta adds to the loss when it goes is estimated as ``theta^2 (J^T J) / 2`` (LeCun, Denker &
+    Solla, 1989), with J the derivatives of the errors; the diagonal comes from back-propagated random signs. (Squared
+    gradients, which Adam has at hand, do not do: of what is right already the gradient is 0.) The number of zeros
+    grows along a cubic (Zhu & Gupta, arXiv 1710.01878).
 
     Args:
         clone: its masks are changed in place.

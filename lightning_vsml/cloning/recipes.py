@@ -17,13 +17,13 @@ class Recipe:
 
     Args:
         target: name of the learning rule, see :data:`~lightning_vsml.cloning.targets.TARGETS`.
-        structure: ``"symmetric"`` (see :class:`~lightning_vsml.cloning.structure.Symmetric`) or ``"dense"`` (the paper's).
+        structure: ``"symmetric"`` or ``"dense"``, see :mod:`~lightning_vsml.cloning.structure`.
         writers, readers: base units of each role in a symmetric cell.
         units: N of a dense cell.
-        scale: of a dense cell's stored weights; ``None`` learns a linear codec.
+        scale: by which memories are divided when they are stored; ``None`` lets a dense cell learn a linear codec.
         prune: which fraction of a symmetric cell's connections ends as structural zeros.
         iterations: of Adam.
-        lr: its largest step size, reached after a hundred iterations and then lowered to a thousandth along a cosine.
+        lr: its largest step size, reached after a hundred iterations, then lowered to a thousandth along a cosine.
         tidy: weight of a penalty on what a step leaves in c beside the code of the memories.
         worlds: the random data.
         stability: rules under which the clone lives, in training and later.
@@ -48,6 +48,8 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.structure == "symmetric" and self.scale is None:
+            raise ValueError("scale should be a number for a symmetric cell: only a dense one learns its codec.")
         for what, value, known in (("target", self.target, TARGETS), ("structure", self.structure, STRUCTURES)):
             if value not in known:
                 raise ValueError(f"{what} should be one of {', '.join(map(repr, known))}, got {value!r}.")

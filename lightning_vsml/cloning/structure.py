@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lightning_vsml.algorithm import LearningAlgorithm
 from lightning_vsml.cloning.targets import LR, Target
-from lightning_vsml.parts import Codec, Protocol, Stability
+from lightning_vsml.parts import Codec, Protocol, Reach, Stability
 from lightning_vsml.ticks import Cell, State, Tick
 
 I, F, G, O = range(4)  # where the gates stand
@@ -45,7 +45,7 @@ class Clone(nn.Module, ABC):
         """The memories that c ``(..., N)`` stands for, or their changes."""
         return (c @ self.code()[1]).unbind(-1)
 
-    def algorithm(self, name: str, stability: Stability) -> LearningAlgorithm:
+    def algorithm(self, name: str, stability: Stability, reach: Reach = Reach()) -> LearningAlgorithm:  # noqa: B008
         """What has been learned so far, as a learning algorithm."""
         with torch.no_grad():
             encode, decode = self.code()
@@ -57,6 +57,7 @@ class Clone(nn.Module, ABC):
                 memory=self.memory,
                 lr=LR,
                 stability=stability,
+                reach=reach,
             )
 
 
@@ -66,8 +67,8 @@ class Dense(Clone):
     Args:
         target: gives the number of memories.
         units: N.
-        scale: memories are stored in units of their own, divided by ``scale`` (the paper's bounded states: 20); ``None``
-            learns a linear codec (the paper's appendix B).
+        scale: memories are stored in units of their own, divided by ``scale`` (the paper's bounded states: 20);
+            ``None`` learns a linear codec (the paper's appendix B).
     """
 
     def __init__(self, target: Target, units: int = 32, scale: float | None = 20.0) -> None:
@@ -102,8 +103,9 @@ class Symmetric(Clone):
       Each of R base units comes in four copies, one for each pair of signs (of x, of e) in which it sees the world, and
       all parameters are shared among them as in a group convolution (Cohen & Welling, arXiv 1602.07576). What an error
       could add up to over many synapses, a term without sign, then cancels exactly.
-    * *Carousels.* A memory neither forgets nor gates its writes (f = i = 1: the constant error carousel of Hochreiter &
-      Schmidhuber, 1997), and stores only what has the symmetry of a weight. Other units start every tick afresh (f = 0).
+    * *Carousels.* A memory neither forgets nor gates its writes (f = i = 1: the constant error carousel of Hochreiter
+      & Schmidhuber, 1997), and stores only what has the symmetry of a weight. Other units start every tick afresh
+      (f = 0).
     * *Roles.* Who may hear whom: *writers* the messages (and the memories, unless the target is blind), *readers* the
       messages and the memories, memories the writers. Forward messages come from memories, backward ones from readers.
 
