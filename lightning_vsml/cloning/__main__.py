@@ -2,6 +2,7 @@
 
 import argparse
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, TQ
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lightning_vsml import checkpoints
-from lightning_vsml.cloning.check import learns_digits
-from lightning_vsml.cloning.drift import measure
+from lightning_vsml.cloning import check, drift
 from lightning_vsml.cloning.module import CloningModule
 from lightning_vsml.cloning.recipes import PRESETS, Recipe
 from lightning_vsml.cloning.targets import TARGETS
@@ -34,7 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.resume and not last.exists():
         raise SystemExit(f"there is nothing to resume in {run}: {last.name} is not there.")
 
-    module = CloningModule(recipe, every=options.every)
+    try:
+        module = CloningModule(recipe, every=options.every, drift_steps=drift.STEPS)
+    except ValueError as error:
+        raise SystemExit(f"python -m lightning_vsml.cloning: {error}") from error
     trainer = Trainer(
         accelerator=options.accelerator,
         devices=1,
@@ -48,6 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         enable_model_summary=False,
         log_every_n_steps=50,
     )
+    for hint in (
+        "Checkpoint directory .* exists and is not empty",
+        "The 'train_dataloader' does not have many workers",
+    ):
+        warnings.filterwarnings("ignore", hint)  # it is the run's own; it only counts
     started = time.time()
     trainer.fit(module, ckpt_path=str(last) if options.resume else None, weights_only=True)
     if trainer.interrupted:
@@ -76,9 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _measurements(trainer: Trainer, algorithm: Any, recipe: Recipe) -> list[dict[str, Any]]:
     errors = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("error/")}
-    drift = measure(algorithm, TARGETS[recipe.target])
-    summary = {name: f"{value:.2g}" for name, value in (errors | drift).items()}
-    return [{"data": "random", **summary}, *learns_digits(algorithm, recipe.target)]
+    drifted = drift.measure(algorithm, TARGETS[recipe.target], drift.STEPS)
+    summary = {name: f"{value:.2g}" for name, value in (errors | drifted).items()}
+    return [{"data": "random", **summary}, *check.learns_digits(algorithm, recipe.target, check.STEPS, check.SEEDS)]
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
