@@ -79,7 +79,7 @@ def main() -> None:
             panel.grid(alpha=0.3)
             panel.legend(loc="lower right")
         figure.savefig(options.out / "learning_curves.png", dpi=150)
-        writer.add_figure("learning curves", figure)
+        writer.add_figure("learning_curves", figure)
     print(f"wrote learning_curves.png and .csv, and TensorBoard curves, to {options.out}")
 
 

@@ -90,10 +90,10 @@ def main() -> None:
         figure.colorbar(shown, ax=below)
         size = float(map_right[quantity].square().mean().sqrt())
         print(f"{quantity}: root mean square error {float(error.square().mean().sqrt()) / size:.2%} of its size")
-    figure.axes[0].legend(fontsize="small")
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(WEIGHTS))
     figure.savefig(options.out / "neuronal_dynamics.png", dpi=150)
     with SummaryWriter(str(options.out)) as writer:
-        writer.add_figure("neuronal dynamics", figure)
+        writer.add_figure("neuronal_dynamics", figure)
     with open(options.out / "neuronal_dynamics.csv", "w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["x", "w", *(f"{quantity}{kind}" for quantity in QUANTITIES for kind in ("", "_target"))])

@@ -1,5 +1,6 @@
-"""The example as a user runs it."""
+"""The examples as a user runs them."""
 
+import csv
 import os
 import re
 import subprocess
@@ -7,14 +8,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lightning_vsml import checkpoints
 
 ROOT = Path(__file__).parents[1]
 NO_NETWORK = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "no_proxy": ""}
 
 
-def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """mnist_mlp.py in ``folder``, without network."""
-    command = [sys.executable, str(ROOT / "examples" / "mnist_mlp.py"), *arguments]
+def run(*arguments: str, folder: Path, example: str = "mnist_mlp") -> subprocess.CompletedProcess[str]:
+    """An example in ``folder``, without network."""
+    command = [sys.executable, str(ROOT / "examples" / f"{example}.py"), *arguments]
     environment = {**os.environ, **NO_NETWORK, "OMP_NUM_THREADS": "2"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
 
@@ -24,8 +28,6 @@ def accuracy(output: str) -> float:
 
 
 def test_without_network_it_falls_back_to_digits_and_says_so_first(tmp_path: Path) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     done = run(folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0].startswith("MNIST is not available: running on scikit-learn's 8x8 digits")
@@ -55,9 +57,56 @@ def test_a_missing_dataset_asked_for_by_name_is_an_error(tmp_path: Path, dataset
     assert "Traceback" not in done.stderr
 
 
+def test_the_clone_trains_the_example(tmp_path: Path) -> None:
+    done = run("--algorithm", "cloned_backprop", "--dataset", "digits", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert accuracy(done.stdout) > 93
+
+
 def test_an_unknown_algorithm_is_an_error(tmp_path: Path) -> None:
     done = run("--dataset", "digits", "--algorithm", "adam", folder=tmp_path)
     assert done.returncode == 1 and "the shipped ones are: " in done.stderr and "Traceback" not in done.stderr
+
+
+def test_learning_curves(tmp_path: Path) -> None:
+    """Picture, TensorBoard image, and numbers that show every line near SGD's."""
+    done = run(
+        *("--dataset", "digits", "--steps", "60", "--seeds", "3", "--hidden", "16", "--lr", "0.5"),
+        folder=tmp_path,
+        example="learning_curves",
+    )
+    assert done.returncode == 0, done.stderr
+    out = tmp_path / "logs" / "learning_curves"
+    rows = list(csv.DictReader((out / "learning_curves.csv").read_text().splitlines()))
+    last = {row["learner"]: float(row["accuracy_mean"]) for row in rows if row["step"] == "60"}
+    assert {name.split()[0] for name in last} == {*checkpoints.names(), "SGD"}
+    assert last["SGD"] > 0.6
+    assert max(abs(value - last["SGD"]) for value in last.values()) < 0.02
+    assert (out / "learning_curves.png").read_bytes()[:4] == b"\x89PNG"
+    tags = EventAccumulator(str(out)).Reload().Tags()
+    assert tags["images"] == ["learning_curves"] and "digits 64-16-10/SGD" in tags["scalars"]
+
+
+@pytest.mark.parametrize("algorithm", ["cloned_backprop", "backprop"])
+def test_neuronal_dynamics(tmp_path: Path, algorithm: str) -> None:
+    done = run("--algorithm", algorithm, folder=tmp_path, example="neuronal_dynamics")
+    assert done.returncode == 0, done.stderr
+    errors = {kind: float(value) for kind, value in re.findall(r"(\w+): root mean square error ([\d.]+)%", done.stdout)}
+    assert set(errors) == {"output", "change", "message"} and max(errors.values()) < 5
+    out = tmp_path / "logs" / "neuronal_dynamics"
+    rows = list(csv.DictReader((out / "neuronal_dynamics.csv").read_text().splitlines()))
+    assert len(rows) == 81 * 81
+    for row in rows[::97]:
+        assert abs(float(row["output_target"]) - float(row["x"]) * float(row["w"])) < 1e-3
+    assert (out / "neuronal_dynamics.png").read_bytes()[:4] == b"\x89PNG"
+    assert EventAccumulator(str(out)).Reload().Tags()["images"] == ["neuronal_dynamics"]
+
+
+@pytest.mark.parametrize("example", ["learning_curves", "neuronal_dynamics"])
+def test_figures_of_an_unknown_algorithm_are_an_error(tmp_path: Path, example: str) -> None:
+    done = run("--algorithm", "adam", folder=tmp_path, example=example)
+    assert done.returncode == 1 and "the shipped ones are: " in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "logs").exists()
 
 
 def test_on_the_real_mnist(tmp_path: Path, mnist_dir: Path) -> None:

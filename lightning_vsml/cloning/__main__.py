@@ -99,6 +99,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--readers", type=int, help="base units that send messages back, of a symmetric cell")
     parser.add_argument("--units", type=int, help="N of a dense cell")
     parser.add_argument("--prune", type=float, help="fraction of a symmetric cell's connections that become zeros")
+    parser.add_argument("--tidy", type=float, help="weight of the penalty on what is left in c beside the memories")
     parser.add_argument("--iterations", type=int, help="of gradient descent")
     parser.add_argument("--seed", type=int, help="of everything")
     parser.add_argument("--every", type=int, default=1000, help="iterations between checkpoints (default 1000)")
@@ -108,7 +109,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-RECIPE_OPTIONS = ("target", "structure", "writers", "readers", "units", "prune", "iterations", "seed")
+RECIPE_OPTIONS = ("target", "structure", "writers", "readers", "units", "prune", "tidy", "iterations", "seed")
 
 
 def _recipe(options: argparse.Namespace) -> Recipe:
