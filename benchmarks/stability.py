@@ -44,7 +44,10 @@ def main() -> None:
                 seeds=range(options.seeds),
                 at=[point * many for point in points],
             )
-            cells = [f"{mean:6.2%} ± {std:.2%}" for mean, std in zip(curves.accuracy.mean(1), curves.accuracy.std(1), strict=True)]
+            cells = [
+                f"{mean:6.2%} ± {std:.2%}"
+                for mean, std in zip(curves.accuracy.mean(1), curves.accuracy.std(1), strict=True)
+            ]
             print(f"{algorithm.name:18} {rule:42} {'   '.join(cells)}", flush=True)
 
 

@@ -14,13 +14,14 @@ from lightning_vsml import Codec, LearningAlgorithm, Protocol, Stability, State,
 
 def test_weights_survive_encoding(any_algorithm: LearningAlgorithm) -> None:
     weights = torch.randn(2, 3, 4)
-    assert torch.equal(any_algorithm.decode(any_algorithm.encode(weights)), weights)
+    torch.testing.assert_close(any_algorithm.decode(any_algorithm.encode(weights)), weights, rtol=1e-6, atol=0)
 
 
 def test_forward_is_the_layer(any_algorithm: LearningAlgorithm) -> None:
     weights, x = torch.randn(2, 3, 4), torch.randn(5, 2, 3)
     y = any_algorithm.forward(any_algorithm.encode(weights), x)
-    torch.testing.assert_close(y, torch.einsum("rga,gab->rgb", x, weights), rtol=1e-3, atol=1e-3)
+    tolerance = 1e-3 if any_algorithm.card["kind"] == "constructed" else 0.03
+    torch.testing.assert_close(y, torch.einsum("rga,gab->rgb", x, weights), rtol=tolerance, atol=tolerance)
 
 
 def test_nothing_is_changed_in_place(any_algorithm: LearningAlgorithm) -> None:

@@ -151,6 +151,14 @@ def test_follows_sgd_in_float64(case: str, ticks: str) -> None:
     assert losses < 1e-5
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_the_clone_follows_sgd_on_models_it_was_never_shown(case: str) -> None:
+    """As far as its errors of a percent let it; trained on random numbers, it has never seen a network."""
+    weights, losses = compare(case, torch.float32, 200, VSMLLearner("cloned_backprop"))
+    assert weights < 0.15
+    assert losses < 0.15
+
+
 @pytest.mark.parametrize("case", ["mlp-relu", "cnn", "shared layer", "sequence"])
 def test_follows_sgd_with_the_modules_own_forward(case: str) -> None:
     weights, losses = compare(case, torch.float32, 200, VSMLLearner("backprop", forward="module"))

@@ -122,3 +122,9 @@ def test_forward_after_learning_reads_the_new_weight() -> None:
 def test_bad_constants(arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         programs.backprop(**arguments)
+
+
+def test_weights_survive_exactly() -> None:
+    """Its scale is a power of two."""
+    algorithm, weights = programs.backprop(), torch.randn(2, 3, 4)
+    assert torch.equal(algorithm.decode(algorithm.encode(weights)), weights)

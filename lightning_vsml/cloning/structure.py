@@ -83,7 +83,7 @@ class Dense(Clone):
         self.b = nn.Parameter(b.flatten())
         self.P_f, self.P_b = (nn.Parameter(0.1 * torch.randn(N, 1)) for _ in range(2))
         code = torch.zeros(N, K)
-        code[range(K), range(K)] = 1.0 / (scale or 4.0)
+        code[range(K), range(K)] = 1.0 / ((scale or 4.0) * torch.tensor(target.sizes))
         self.codes = nn.Parameter(code, requires_grad=scale is None)
         self.memory = (True,) * N if scale is None else tuple(unit < K for unit in range(N))
 
@@ -149,6 +149,7 @@ class Symmetric(Clone):
             "mask_b": (bias == 0).float() * (fed > 0).float(),
             "fixed_b": bias,
             "mask_write": (writer if target.blind else writer | memory).float().unsqueeze(-1),
+            "sizes": torch.tensor(target.sizes),
             "mask_P_f": memory.float(),
             "mask_P_b": reader.float(),
         }.items():
@@ -179,7 +180,7 @@ class Symmetric(Clone):
         M, scale = self.memories, self.scale  # memories are heard as large, and written as small, as they are stored
         W = torch.cat([scale * heard[:, :M], heard[:, M:]], dim=1)
         written = self.mask_write * self.write
-        W[:, :, G, :M] = odd.view(4, 1, 1) * torch.cat([written[:M], written[M:] / scale])
+        W[:, :, G, :M] = odd.view(4, 1, 1) * torch.cat([written[:M], written[M:] / (scale * self.sizes)])
         W = W[relative].permute(0, 2, 3, 1, 4)  # (copy, R) -> (gate, copy, R)
         gain = {name: logarithm.exp() for name, logarithm in self.gain.items()}
         V = (self.mask_V * self.V * gain["x"].view(-1, 1, 1)).unsqueeze(2) * self.sign_x.view(4, 1)
@@ -199,5 +200,5 @@ class Symmetric(Clone):
     def code(self) -> tuple[Tensor, Tensor]:
         R, M = self.base_units, self.memories
         odd = (self.sign_x * self.sign_e).view(4, 1, 1)
-        own = torch.eye(R, M, device=odd.device)
-        return (odd * own / self.scale).reshape(4 * R, M), (odd * own * self.scale / 4).reshape(4 * R, M)
+        own, scale = torch.eye(R, M, device=odd.device), self.scale * self.sizes
+        return (odd * own / scale).reshape(4 * R, M), (odd * own * scale / 4).reshape(4 * R, M)

@@ -33,11 +33,13 @@ class Target(NamedTuple):
     Attributes:
         rule: ``(x, e, memories) -> Response``, of tensors that broadcast.
         memories: names of a synapse's memories; the first is its weight, the others start at 0.
+        sizes: how large each memory becomes, beside a weight.
         blind: changes do not depend on the memories, so that a structured cell need not show them to what writes.
     """
 
     rule: Callable[[Tensor, Tensor, tuple[Tensor, ...]], Response]
     memories: tuple[str, ...] = ("w",)
+    sizes: tuple[float, ...] = (1.0,)
     blind: bool = True
 
 
@@ -80,6 +82,6 @@ def oja(x: Tensor, e: Tensor, memories: tuple[Tensor, ...]) -> Response:
 TARGETS: dict[str, Target] = {
     "sgd": Target(sgd),
     "tanh-sgd": Target(tanh_sgd),
-    "momentum": Target(momentum, memories=("w", "m"), blind=False),
+    "momentum": Target(momentum, memories=("w", "m"), sizes=(1.0, 10.0), blind=False),
     "oja": Target(oja, blind=False),
 }
