@@ -43,7 +43,7 @@ def names() -> list[str]:
     """Names of the shipped algorithms.
 
     >>> names()
-    ['backprop']
+    ['backprop', 'cloned_backprop']
     """
     return sorted(path.stem for path in shipped_dir().glob("*.safetensors"))
 

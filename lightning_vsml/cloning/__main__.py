@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from lightning_vsml import checkpoints
 from lightning_vsml.cloning import check, drift
@@ -57,9 +58,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ):
         warnings.filterwarnings("ignore", hint)  # it is the run's own; it only counts
     started = time.time()
-    trainer.fit(module, ckpt_path=str(last) if options.resume else None, weights_only=True)
-    if trainer.interrupted:
-        raise SystemExit(f"stopped after {int(module.iteration)} iterations; --resume continues.")
+    try:
+        trainer.fit(module, ckpt_path=str(last) if options.resume else None)
+    except MisconfigurationException as error:
+        raise SystemExit(f"python -m lightning_vsml.cloning: {error}") from error
+    except SystemExit:  # Lightning's answer to Ctrl-C
+        saved = "; --resume continues from the last checkpoint" if last.exists() else ", before the first checkpoint"
+        raise SystemExit(f"stopped after {int(module.iteration)} iterations{saved}.") from None
     module = module.cpu()
     algorithm = module.algorithm(out.stem)
     algorithm.card.update(kind="cloned", target=recipe.target)
@@ -72,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "data": "random numbers only",
             "recipe": recipe.plain(),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-            "minutes": round((time.time() - started) / 60, 1),
+            **({} if options.resume else {"minutes": round((time.time() - started) / 60, 1)}),
             "skipped_iterations": int(module.skipped),
         },
     )

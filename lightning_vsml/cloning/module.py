@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 from torch.nn.utils import clip_grad_norm_
@@ -97,6 +98,21 @@ class CloningModule(LightningModule):
             generator = self._generator(2 * number + 1)
             pool = Pool(*(getattr(self, f"pool_{name}") for name in Pool._fields))
             self.pruning.step(number, self.recipe.iterations, lambda: self._compare(pool, generator)[0], generator)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The recipe travels along."""
+        checkpoint["recipe"] = self.recipe.plain()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """A run resumes with the recipe it was started with.
+
+        Raises:
+            MisconfigurationException: names what differs.
+        """
+        theirs, ours = checkpoint["recipe"], self.recipe.plain()
+        changed = [what for what in ours if theirs.get(what) != ours[what]]
+        if differ := [f"{what} {theirs.get(what)!r} (now {ours[what]!r})" for what in changed]:
+            raise MisconfigurationException(f"the checkpoint was made with {', '.join(differ)}. Resume with the same.")
 
     def on_train_epoch_end(self) -> None:
         """How far learning by the clone leads from learning by the rule."""

@@ -58,6 +58,8 @@ def test_it_stops_and_resumes_to_the_same_end(monkeypatch: pytest.MonkeyPatch) -
         command.main([*arguments, "--run-dir", "stopped"])
     with pytest.raises(SystemExit, match="stopped holds a run already: --resume continues it"):
         command.main([*arguments, "--run-dir", "stopped"])
+    with pytest.raises(SystemExit, match=r"made with seed 0 \(now 1\)\. Resume with the same"):
+        command.main([*arguments, "--run-dir", "stopped", "--resume", "--seed", "1"])
     command.main([*arguments, "--run-dir", "stopped", "--resume"])
     resumed = checkpoints.load(Path("tiny.safetensors"))
     assert resumed.fingerprint == whole.fingerprint

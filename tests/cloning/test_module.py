@@ -21,7 +21,7 @@ RECIPE = Recipe(iterations=30, prune=0.5, worlds=SMALL)
 
 
 def fit(module: CloningModule, *callbacks, ckpt_path: str | None = None, **settings) -> CloningModule:
-    trainer(*callbacks, max_epochs=module.epochs, **settings).fit(module, ckpt_path=ckpt_path, weights_only=True)
+    trainer(*callbacks, max_epochs=module.epochs, **settings).fit(module, ckpt_path=ckpt_path)
     return module
 
 
