@@ -139,15 +139,16 @@ def learning_curves(
     sizes = (x.shape[1], *hidden, int(data.y.max()) + 1)
     running = learner([layer.to(device) for layer in initial(sizes, seeds)], activation)
     tested = tuple(sorted({step for step in at if 0 < step < steps} | {steps}))
-    accuracy, online = [], []
+    accuracy = []
+    online = torch.zeros(steps, len(seeds))  # one tensor: small ones that stay would split the heap
     for step, chosen in enumerate(_batches(len(x), batch, steps, seeds), start=1):
         chosen = chosen.to(device)
         logits = running.step(x[chosen], y[chosen])
-        online.append((logits.argmax(-1) == y[chosen]).float().mean(0))
+        online[step - 1] = (logits.argmax(-1) == y[chosen]).float().mean(0)
         if step in tested:
             right = outputs(running.weights(), x_test.unsqueeze(1), activation).argmax(-1) == y_test.unsqueeze(1)
             accuracy.append(right.float().mean(0))
-    return Curves(tested, torch.stack(accuracy).cpu(), torch.stack(online).cpu(), running.weights())
+    return Curves(tested, torch.stack(accuracy).cpu(), online, running.weights())
 
 
 def initial(sizes: Sequence[int], seeds: Sequence[int]) -> Weights:
