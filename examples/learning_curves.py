@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
+from rich.progress import track
 from torch.utils.tensorboard import SummaryWriter
 
 from lightning_vsml import checkpoints, datasets
@@ -65,12 +66,14 @@ def main() -> None:
                     seeds=range(options.seeds),
                     at=logarithmic(options.steps),
                     device=options.device,
+                    progress=partial(track, description=f"{images.name}, {name}", total=options.steps, transient=True),
                 )
                 seconds = time.perf_counter() - start
                 mean, std = curves.accuracy.mean(1), curves.accuracy.std(1, correction=int(options.seeds > 1))
                 draw(panel, name, curves, mean, std)
                 for row in zip(curves.steps, mean.tolist(), std.tolist(), strict=True):
                     table.writerow([images.name, name, row[0], f"{row[1]:.5f}", f"{row[2]:.5f}", options.seeds])
+                    file.flush()
                     writer.add_scalar(f"{images.name} {network}/{name}", row[1], row[0])
                 final = f"{mean[-1]:.2%} ± {std[-1]:.2%}, best {mean.max():.2%}"
                 print(f"{images.name} {network}, {name}: {final}, {options.steps} steps, {seconds:.0f} s", flush=True)

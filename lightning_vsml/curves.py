@@ -5,9 +5,9 @@ optimizers, for comparison, run them as batched matrix products. The arithmetic 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -120,6 +120,7 @@ def learning_curves(
     at: Sequence[int] = (),
     activation: Activation = torch.tanh,
     device: torch.device | str = "cpu",
+    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> Curves:
     """Test accuracy over learning steps, for several seeds at once.
 
@@ -133,6 +134,7 @@ def learning_curves(
         at: steps after which to test; the last one always.
         activation: between layers.
         device: where it runs; data and weights go there.
+        progress: goes through the steps, for a progress bar.
     """
     x, x_test = data.x.flatten(1).to(device), data.x_test.flatten(1).to(device)
     y, y_test = data.y.to(device), data.y_test.to(device)
@@ -141,7 +143,7 @@ def learning_curves(
     tested = tuple(sorted({step for step in at if 0 < step < steps} | {steps}))
     accuracy = []
     online = torch.zeros(steps, len(seeds))  # one tensor: small ones that stay would split the heap
-    for step, chosen in enumerate(_batches(len(x), batch, steps, seeds), start=1):
+    for step, chosen in progress(enumerate(_batches(len(x), batch, steps, seeds), start=1)):
         chosen = chosen.to(device)
         logits = running.step(x[chosen], y[chosen])
         online[step - 1] = (logits.argmax(-1) == y[chosen]).float().mean(0)
