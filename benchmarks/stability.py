@@ -45,8 +45,7 @@ def main() -> None:
                 at=[point * many for point in points],
             )
             cells = [
-                f"{mean:6.2%} ± {std:.2%}"
-                for mean, std in zip(curves.accuracy.mean(1), curves.accuracy.std(1), strict=True)
+                f"{float(a.mean()):6.2%} ± {float(a.std(correction=int(len(a) > 1))):.2%}" for a in curves.accuracy
             ]
             print(f"{algorithm.name:18} {rule:42} {'   '.join(cells)}", flush=True)
 
