@@ -44,9 +44,8 @@ def main() -> None:
                 seeds=range(options.seeds),
                 at=[point * many for point in points],
             )
-            cells = [
-                f"{float(a.mean()):6.2%} ± {float(a.std(correction=int(len(a) > 1))):.2%}" for a in curves.accuracy
-            ]
+            spread = int(options.seeds > 1)
+            cells = [f"{float(a.mean()):6.2%} ± {float(a.std(correction=spread)):.2%}" for a in curves.accuracy]
             print(f"{algorithm.name:18} {rule:42} {'   '.join(cells)}", flush=True)
 
 
