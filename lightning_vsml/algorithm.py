@@ -39,7 +39,8 @@ class LearningAlgorithm:
 
     Args:
         name: how tables and messages call it.
-        cell: the shared LSTM; one column in each of ``P_f`` and ``P_b``. For a population of K cells, the groups G of
+        cell: the shared LSTM; one column in ``P_b``, and in ``P_f`` one for the layer's output and any number for the
+            neurons' own messages. For a population of K cells, the groups G of
             every state are K times as many.
         protocol: the ticks of a learning step.
         codec: weights <-> memories.
@@ -74,11 +75,12 @@ class LearningAlgorithm:
             ("codec.encode", tuple(self.codec.encode.shape), (N,)),
             ("codec.decode", tuple(self.codec.decode.shape), (N,)),
             ("memory", (len(self.memory),), (N,)),
-            ("cell.P_f", tuple(self.cell.P_f.shape[-2:]), (N, 1)),
             ("cell.P_b", tuple(self.cell.P_b.shape[-2:]), (N, 1)),
         ):
             if have != want:
                 raise ValueError(f"{what} should have shape {want} for a cell of {N} units, got {have}.")
+        if not self.cell.P_f.shape[-1]:
+            raise ValueError(f"cell.P_f should have shape ({N}, 1) or more columns, got {tuple(self.cell.P_f.shape)}.")
         self.codec.validate()
         self.protocol.validate(self.cell)
         if not self.lr > 0:
@@ -118,10 +120,10 @@ class LearningAlgorithm:
 
     def forward(self, state: State, x: Tensor) -> Tensor:
         """A layer's output by the forward ticks: ``x`` (R, G, A) -> ``(R, G, B)``."""
-        return self._implementation.forward(state, x).squeeze(-1)
+        return self._implementation.forward(state, x)[..., 0].contiguous()
 
     def learn(self, state: State, x: Tensor, e: Tensor, samples: int) -> tuple[Change, Tensor]:
-        """The learn ticks.
+        """The learn ticks; where they feed the neurons' own messages, the forward ticks before, to find those.
 
         Args:
             state: merged state, ``(G, A, B, N)``.
@@ -132,7 +134,7 @@ class LearningAlgorithm:
         Returns:
             The change of the state, and the backward message ``(R, G, A)``.
         """
-        change, message = self._implementation.learn(state, x, e)
+        change, message = self._implementation.learn(state, x, e, self._own_messages(state, x))
         change.c.mul_(self._memory(state.c, 1.0 / samples, 1.0))
         return Change(change.h, change.c, x.shape[0]), message.squeeze(-1)
 
@@ -141,6 +143,12 @@ class LearningAlgorithm:
         rows = max(1, change.rows)
         merged = State(change.h / rows, change.c * self._memory(state.c, 1.0, 1.0 / rows))
         return self.stability.settle(state, merged)
+
+    def _own_messages(self, state: State, x: Tensor) -> Tensor | None:
+        """What neurons tell their own synapses, ``(R, G, B, O)``: asinh, so linear in small sums, log of large."""
+        if not any(step.own for step in self.protocol.learn):
+            return None
+        return torch.asinh(self._implementation.forward(state, x)[..., 1:])
 
     @cached_property
     def _implementation(self) -> Implementation:

@@ -24,7 +24,7 @@ from lightning_vsml.parts import Codec, Protocol, Reach, Stability
 from lightning_vsml.ticks import Cell, Tick
 
 FORMAT = "lightning_vsml"
-VERSION = 1  # of the files; a reader takes this and all older versions
+VERSION = 2  # of the files; a reader takes this and all older versions. 2: ticks have "own"
 KINDS = ("constructed", "cloned", "meta-learned")
 
 
@@ -203,7 +203,9 @@ def _tensors(algorithm: LearningAlgorithm) -> dict[str, torch.Tensor]:
 
 def _assemble(card: dict[str, Any], tensors: dict[str, torch.Tensor]) -> LearningAlgorithm:
     def ticks(phase: str) -> tuple[Tick, ...]:
-        return tuple(Tick(tuple(step["x"]), tuple(step["e"])) for step in card["protocol"][phase])
+        return tuple(
+            Tick(tuple(step["x"]), tuple(step["e"]), tuple(step.get("own", ()))) for step in card["protocol"][phase]
+        )
 
     return LearningAlgorithm(
         name=card["name"],

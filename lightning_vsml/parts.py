@@ -15,28 +15,40 @@ class Protocol(NamedTuple):
         forward: ticks that turn a layer's input into its output, from the merged state.
         learn: ticks that turn input and feedback into a state change and the backward message. They
             start from the merged state too, so that no state per sample outlives a call; an algorithm
-            that needs the state after the forward ticks repeats them here.
+            that needs the state after the forward ticks repeats them here. They may feed neurons' own messages:
+            sums over incoming synapses after the forward ticks, their asinh (arXiv 2012.14905, eq. 11).
     """
 
     forward: tuple[Tick, ...]
     learn: tuple[Tick, ...]
 
     def validate(self, cell: Cell) -> None:
-        """Check that each phase has ticks, and feeds channels that the cell has.
+        """Check that each phase has ticks, and feeds channels and own messages that the cell has.
 
         Raises:
-            ValueError: names the phase, and the channels expected and found.
+            ValueError: names the phase, and what was expected and found.
         """
+        messages = cell.P_f.shape[-1] - 1
         for phase, steps in self._asdict().items():
             if not steps:
                 raise ValueError(f"protocol.{phase} should hold at least one tick, got none.")
             for step in steps:
-                for channels, parameter in ((step.x, cell.V), (step.e, cell.U)):
+                for channels, parameter in ((step.x, cell.V), (step.e, cell.U), (step.own, cell.U)):
                     if not all(0 <= channel < parameter.shape[-2] for channel in channels):
                         raise ValueError(
                             f"protocol.{phase} feeds channels {channels}, but the cell has only channels 0 to "
                             f"{parameter.shape[-2] - 1}."
                         )
+                if step.own and phase == "forward":
+                    raise ValueError(
+                        "protocol.forward should feed no own messages, which are only known after it; it feeds some "
+                        f"on channels {step.own}. Feed them in protocol.learn."
+                    )
+                if len(step.own) > messages:
+                    raise ValueError(
+                        f"protocol.{phase} feeds {len(step.own)} own messages, but the cell has only {messages}: the "
+                        "columns of P_f but the first."
+                    )
 
 
 class Codec(NamedTuple):

@@ -113,7 +113,8 @@ def test_fingerprint() -> None:
     [
         (lambda a: {"cell": a.cell._replace(V=torch.zeros(2, 7))}, r"V should have shape \('any', 20\)"),
         (lambda a: {"cell": a.cell._replace(b=torch.zeros(20, 1))}, "Cell parameter b should have shape"),
-        (lambda a: {"cell": a.cell._replace(P_f=torch.zeros(5, 2))}, r"cell.P_f should have shape \(5, 1\)"),
+        (lambda a: {"cell": a.cell._replace(P_f=torch.zeros(5, 0))}, r"cell.P_f should have shape \(5, 1\) or more"),
+        (lambda a: {"cell": a.cell._replace(P_b=torch.zeros(5, 2))}, r"cell.P_b should have shape \(5, 1\)"),
         (lambda a: {"codec": Codec(torch.ones(5), torch.ones(5))}, "decode @ codec.encode should be 1"),
         (lambda a: {"codec": Codec(torch.ones(4), torch.ones(5))}, r"codec.encode should have shape \(5,\)"),
         (lambda a: {"memory": (True,)}, r"memory should have shape \(5,\)"),

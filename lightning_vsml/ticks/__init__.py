@@ -3,7 +3,8 @@
 An implementation is a class made from a cell and the protocol's ticks, with two pure methods:
 
 * ``forward(state, x) -> y``: run the forward ticks, read the forward message out;
-* ``learn(state, x, e) -> (change, message)``: run the learn ticks, read the summed change and the backward message.
+* ``learn(state, x, e, own) -> (change, message)``: run the learn ticks, read the summed change and the backward
+  message; ``own`` is what neurons tell their own synapses, where the ticks feed it.
 
 ``reference`` is the readable one and defines what is right; the others are tested against it, and may leave units of
 the merged state unchanged that no later tick and no readout depends on. ``fused`` runs in torch what the plan finds
@@ -34,7 +35,7 @@ class Implementation(Protocol):
 
     def forward(self, state: State, x: Tensor) -> Tensor: ...
 
-    def learn(self, state: State, x: Tensor, e: Tensor) -> tuple[State, Tensor]: ...
+    def learn(self, state: State, x: Tensor, e: Tensor, own: Tensor | None = None) -> tuple[State, Tensor]: ...
 
 
 IMPLEMENTATIONS: dict[str, type[Implementation]] = {

@@ -30,7 +30,8 @@ class Cell(NamedTuple):
         V: forward message (M_f channels) -> gates, ``(M_f, 4N)``.
         U: backward message (M_b channels) -> gates, ``(M_b, 4N)``.
         b: gate biases, ``(4N,)``.
-        P_f: h -> forward message out, ``(N, M_f')``.
+        P_f: h -> forward message out, ``(N, M_f')``: the layer's output, then own messages, which a neuron sends to
+            its incoming synapses: M_f' = 1 + O.
         P_b: h -> backward message out, ``(N, M_b')``.
     """
 
@@ -97,7 +98,36 @@ class Tick(NamedTuple):
     Attributes:
         x: channels of the forward message (columns of ``Cell.V``'s input) that carry the layer's input.
         e: channels of the backward message (``Cell.U``'s input) that carry the feedback.
+        own: channels of the backward message that carry the neuron's own messages, one for each: ``own[j]`` carries
+            column 1 + j of ``Cell.P_f``. In learn ticks only.
     """
 
     x: tuple[int, ...] = ()
     e: tuple[int, ...] = ()
+    own: tuple[int, ...] = ()
+
+    @property
+    def backward(self) -> tuple[tuple[int, ...], ...]:
+        """Channels of the backward message by what they carry: first the feedback, then each own message."""
+        return (self.e, *((channel,) for channel in self.own))
+
+    def __repr__(self) -> str:
+        """Own messages only where there are some: fingerprints, which hash it, outlive the field."""
+        return f"Tick(x={self.x}, e={self.e}{f', own={self.own}' if self.own else ''})"
+
+
+def carried(ticks: tuple[Tick, ...]) -> int:
+    """C, how many different things the backward messages of ``ticks`` carry: feedback and own messages."""
+    return max(len(tick.backward) for tick in ticks)
+
+
+def carry(ticks: tuple[Tick, ...], e: Tensor, own: Tensor | None) -> Tensor:
+    """Feedback (R, G, B) and own messages (R, G, B, O), as far as ``ticks`` feed them, side by side: ``(R, G, B, C)``.
+
+    Raises:
+        ValueError: there are fewer own messages than the ticks feed.
+    """
+    wanted, have = carried(ticks) - 1, 0 if own is None else own.shape[-1]
+    if have < wanted:
+        raise ValueError(f"own should hold the {wanted} own messages that the ticks feed, got {have}.")
+    return torch.cat([e.unsqueeze(-1), own[..., :wanted]], -1) if wanted else e.unsqueeze(-1)

@@ -7,7 +7,7 @@ from functools import cache, cached_property
 import torch
 from torch import Tensor
 
-from lightning_vsml.ticks.cell import Cell, State, Tick
+from lightning_vsml.ticks.cell import Cell, State, Tick, carry
 from lightning_vsml.ticks.fused import Fused
 from lightning_vsml.ticks.plan.outputs import outputs
 from lightning_vsml.ticks.plan.packing import packing
@@ -63,19 +63,20 @@ class Compiled(ABC):
 
     @abstractmethod
     def _run(self, phase: str, state: State, x: Tensor, e: Tensor) -> tuple[State, Tensor]:
-        """The change and the message of a phase, for tensors without gradient."""
+        """The change and the message of a phase, for tensors without gradient; e (R, G, B, C)."""
 
     def forward(self, state: State, x: Tensor) -> Tensor:
         """As :meth:`lightning_vsml.ticks.sliced.Sliced.forward`."""
         if self._leaves(*state, x):
             return self.eager.forward(state, x)
-        return self._run("forward", state, x, x.new_zeros(*x.shape[:2], state.h.shape[-2]))[1]
+        e = carry(self._protocol[0], x.new_zeros(*x.shape[:2], state.h.shape[-2]), None)
+        return self._run("forward", state, x, e)[1]
 
-    def learn(self, state: State, x: Tensor, e: Tensor) -> tuple[State, Tensor]:
+    def learn(self, state: State, x: Tensor, e: Tensor, own: Tensor | None = None) -> tuple[State, Tensor]:
         """As :meth:`lightning_vsml.ticks.sliced.Sliced.learn`."""
-        if self._leaves(*state, x, e):
-            return self.eager.learn(state, x, e)
-        return self._run("learn", state, x, e)
+        if self._leaves(*state, x, e, *(() if own is None else (own,))):
+            return self.eager.learn(state, x, e, own)
+        return self._run("learn", state, x, carry(self._protocol[1], e, own))
 
     def _leaves(self, *tensors: Tensor) -> bool:
         if any(tensor.numel() == 0 or not _has_memory(tensor) for tensor in tensors):

@@ -24,7 +24,7 @@ class Fused(Sliced):
     """Both phases of a protocol on one cell, planned once; what no later tick reads does not change."""
 
     def __init__(self, cell: Cell, forward: tuple[Tick, ...], learn: tuple[Tick, ...], codec: frozenset[int]) -> None:
-        self.cell = cell
+        self.cell, self.forward_ticks, self.learn_ticks = cell, forward, learn
         self.plans = plan_protocol(cell, forward, learn, codec)
         self.phases = {
             "forward": trace(self.plans.forward, cell.units),
@@ -35,7 +35,7 @@ class Fused(Sliced):
         phase = self.phases["forward"]
         sent = {u: phase.h[u] for u in self.plans.sends_f}
         values = evaluate(phase.graph, cell, state, x, e, [*sent.values()])
-        return (_message(sent, values, cell.P_f, INPUT, x.shape[-1], e),)
+        return (_message(sent, values, cell.P_f, INPUT, x.shape[-1], e[..., 0]),)
 
     def _learn(self, cell: Cell, state: State, x: Tensor, e: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         phase, R = self.phases["learn"], x.shape[0]
@@ -49,7 +49,7 @@ class Fused(Sliced):
             h[u] = _total(terms, values, R, h[u] - R * state.h[..., u])
         for u, memory in kept_c.items():
             c[u] = _total(memory.terms, values, R, c[u] - R * state.c[..., u] if memory.start is None else c[u])
-        message = _message(sent, values, cell.P_b, OUTPUT, e.shape[-1], x)
+        message = _message(sent, values, cell.P_b, OUTPUT, e.shape[-2], x)
         return torch.stack(h, -1), torch.stack(c, -1), message
 
     def _rows(self, phase: str, state: State) -> int:
@@ -69,7 +69,7 @@ def evaluate(graph: Graph, cell: Cell, state: State, x: Tensor, e: Tensor, sums:
         cell: a single cell.
         state: merged, ``(G, A, B, N)``.
         x: ``(R, G, A)``.
-        e: ``(R, G, B)``.
+        e: ``(R, G, B, C)``.
         sums: what is wanted.
     """
     wanted = {node for terms in sums for product in terms for node in product if node is not None}
@@ -92,8 +92,8 @@ def _value(node: Node, cell: Cell, state: State, x: Tensor, e: Tensor, args: lis
     match node.op, node.value:
         case "x", _:
             return x.unsqueeze(-1)
-        case "e", _:
-            return e.unsqueeze(-2)
+        case "e", place:
+            return e[..., place].unsqueeze(-2)
         case "h" | "c" as part, unit:
             return getattr(state, part)[..., unit].unsqueeze(0)
         case "constant", number:

@@ -9,7 +9,7 @@ cache, and only sums over them are kept.
 import torch
 from torch import Tensor
 
-from lightning_vsml.ticks.cell import Cell, State, Tick
+from lightning_vsml.ticks.cell import Cell, State, Tick, carry
 from lightning_vsml.ticks.sliced import Sliced
 
 # Elements of one gate of one slice; 2 MB in float32. Measured best on two CPU cores for 784 x 32 synapses.
@@ -38,7 +38,7 @@ def tick(cell: Cell, state: State, m_f: Tensor | None, m_b: Tensor | None) -> St
     return State(h, c)
 
 
-def unroll(cell: Cell, ticks: tuple[Tick, ...], state: State, x: Tensor, e: Tensor) -> State:
+def unroll(cell: Cell, ticks: tuple[Tick, ...], state: State, x: Tensor, e: Tensor, own: Tensor | None = None) -> State:
     """Run ``ticks`` from a merged state, each row by itself.
 
     Args:
@@ -47,12 +47,14 @@ def unroll(cell: Cell, ticks: tuple[Tick, ...], state: State, x: Tensor, e: Tens
         state: the merged state, ``(G, A, B, N)``.
         x: the layer's input, ``(R, G, A)``.
         e: the feedback, ``(R, G, B)``.
+        own: the neurons' own messages, ``(R, G, B, O)``.
 
     Returns:
         The state of every row after the last tick, ``(R, G, A, B, N)``.
     """
+    told = carry(ticks, e, own).unbind(-1)
     for step in ticks:
-        state = tick(cell, state, _feed(x, step.x, cell.V), _feed(e, step.e, cell.U))
+        state = tick(cell, state, _feed((x,), (step.x,), cell.V), _feed(told, step.backward, cell.U))
     return State(*(part.expand(x.shape[0], -1, -1, -1, -1) for part in state))  # rows, even if nothing was fed
 
 
@@ -70,10 +72,10 @@ class Reference(Sliced):
         self.cell, self.forward_ticks, self.learn_ticks = cell, forward, learn
 
     def _forward(self, cell: Cell, state: State, x: Tensor, e: Tensor) -> tuple[Tensor]:
-        return (unroll(cell, self.forward_ticks, state, x, e).h.sum(dim=-3) @ cell.P_f,)
+        return (unroll(cell, self.forward_ticks, state, x, e[..., 0]).h.sum(dim=-3) @ cell.P_f,)
 
     def _learn(self, cell: Cell, state: State, x: Tensor, e: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        final = unroll(cell, self.learn_ticks, state, x, e)
+        final = unroll(cell, self.learn_ticks, state, x, e[..., 0], e[..., 1:])
         change_h, change_c = ((new - old).sum(0) for new, old in zip(final, state, strict=True))
         return change_h, change_c, final.h.sum(dim=-2) @ cell.P_b
 
@@ -81,10 +83,12 @@ class Reference(Sliced):
         return SLICE_ELEMENTS // max(1, state.h.numel())
 
 
-def _feed(message: Tensor, channels: tuple[int, ...], parameters: Tensor) -> Tensor | None:
-    """``message`` (R, G, D) on the given channels, 0 on the others: ``(R, G, D, M)``; ``None`` if it is on none."""
-    if not channels:
-        return None
-    fed = message.new_zeros(parameters.shape[0])
-    fed[list(channels)] = 1.0
-    return message.unsqueeze(-1) * fed
+def _feed(messages: tuple[Tensor, ...], channels: tuple[tuple[int, ...], ...], parameters: Tensor) -> Tensor | None:
+    """Each of ``messages`` (R, G, D) on its channels, 0 on the others: ``(R, G, D, M)``; ``None`` if on none."""
+    total = None
+    for message, on in zip(messages, channels, strict=False):  # a tick may feed fewer than another
+        if on:
+            fed = message.new_zeros(parameters.shape[0])
+            fed[list(on)] = 1.0
+            total = message.unsqueeze(-1) * fed if total is None else total + message.unsqueeze(-1) * fed
+    return total

@@ -6,13 +6,18 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from lightning_vsml.ticks.cell import Cell, State
+from lightning_vsml.ticks.cell import Cell, State, Tick, carry
 
 
 class Sliced(ABC):
-    """Both phases of a protocol, given how one cell runs them on one slice of rows."""
+    """Both phases of a protocol, given how one cell runs them on one slice of rows.
+
+    What backward messages carry, feedback and own messages, comes side by side to each phase: e (R, G, B, C).
+    """
 
     cell: Cell
+    forward_ticks: tuple[Tick, ...]
+    learn_ticks: tuple[Tick, ...]
 
     @abstractmethod
     def _forward(self, cell: Cell, state: State, x: Tensor, e: Tensor) -> tuple[Tensor]:
@@ -35,19 +40,20 @@ class Sliced(ABC):
             x: the layer's input, ``(R, G, A)``; rows R are samples times positions.
 
         Returns:
-            ``sum_a h_ab P_f``, shape ``(R, G, B, M_f')``.
+            ``sum_a h_ab P_f``, shape ``(R, G, B, M_f')``: the layer's output, then own messages.
         """
-        e = x.new_zeros(*x.shape[:2], state.h.shape[-2])
+        e = carry(self.forward_ticks, x.new_zeros(*x.shape[:2], state.h.shape[-2]), None)
         rows = self._slices("forward", state, x, e)
         return torch.cat([self._each(self._forward, (1,), state, *few)[0] for few in rows])
 
-    def learn(self, state: State, x: Tensor, e: Tensor) -> tuple[State, Tensor]:
+    def learn(self, state: State, x: Tensor, e: Tensor, own: Tensor | None = None) -> tuple[State, Tensor]:
         """Learn ticks: how the states change, and the backward message out of every input neuron.
 
         Args:
             state: the merged state, ``(G, A, B, N)``; every row starts from it.
             x: the layer's input, ``(R, G, A)``.
             e: the feedback at its outputs, ``(R, G, B)``.
+            own: the neurons' own messages, ``(R, G, B, O)``, at least as many as the learn ticks feed.
 
         Returns:
             The change of the state summed over rows, ``(G, A, B, N)`` each for h and c; and the message
@@ -55,7 +61,7 @@ class Sliced(ABC):
         """
         h, c = torch.zeros_like(state.h), torch.zeros_like(state.c)
         messages = []
-        for few in self._slices("learn", state, x, e):
+        for few in self._slices("learn", state, x, carry(self.learn_ticks, e, own)):
             change_h, change_c, message = self._each(self._learn, (0, 0, 1), state, *few)
             h, c = h + change_h, c + change_c
             messages.append(message)

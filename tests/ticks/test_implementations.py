@@ -15,9 +15,14 @@ from lightning_vsml.ticks.plan import structure
 
 HAS_TRITON = importlib.util.find_spec("triton") is not None
 EXACT = sorted(set(IMPLEMENTATIONS) - {"triton-fast"})
-some_ticks = st.lists(
-    st.builds(Tick, x=st.sampled_from([(), (0,), (1,), (0, 1)]), e=st.sampled_from([(), (0,)])), min_size=1, max_size=3
-).map(tuple)
+MESSAGES = 2  # own messages of random cells
+
+
+def some_ticks(own: list[tuple[int, ...]]) -> st.SearchStrategy[tuple[Tick, ...]]:
+    x, e = st.sampled_from([(), (0,), (1,), (0, 1)]), st.sampled_from([(), (0,)])
+    return st.lists(st.builds(Tick, x=x, e=e, own=st.sampled_from(own)), min_size=1, max_size=3).map(tuple)
+
+
 cases = given(
     seed=st.integers(0, 10_000),
     N=st.integers(1, 6),
@@ -29,8 +34,8 @@ cases = given(
         st.sampled_from([1, 3, 7, 40]),
         st.sampled_from([1, 2, 4, 17]),
     ),
-    forward=some_ticks,
-    learn=some_ticks,
+    forward=some_ticks([()]),
+    learn=some_ticks([(), (0,), (1, 0), (1, 1)]),  # on e's channel, on others, two on one
 )
 
 
@@ -40,7 +45,7 @@ def random_cell(N: int, density: float, saturated: bool, dtype: torch.dtype = to
     def sparse(*shape: int) -> Tensor:
         return torch.randn(shape) * (torch.rand(shape) < density)
 
-    W, V, U, b = sparse(N, 4 * N), sparse(2, 4 * N), sparse(1, 4 * N), sparse(4 * N)
+    W, V, U, b = sparse(N, 4 * N), sparse(2, 4 * N), sparse(2, 4 * N), sparse(4 * N)
     if saturated:
         fixed = torch.rand(4 * N) < 0.4
         W[:, fixed], V[:, fixed], U[:, fixed] = 0, 0, 0
@@ -49,7 +54,7 @@ def random_cell(N: int, density: float, saturated: bool, dtype: torch.dtype = to
         for parameter in (W, V, U):
             parameter.view(-1, 4, N)[..., 1] = parameter.view(-1, 4, N)[..., 0]
         b.view(4, N)[:, 1] = b.view(4, N)[:, 0]
-    return Cell(*(p.to(dtype) for p in (W, V, U, b, sparse(N, 1), sparse(N, 1))))
+    return Cell(*(p.to(dtype) for p in (W, V, U, b, sparse(N, 1 + MESSAGES), sparse(N, 1))))
 
 
 def kernels_run_here(name: str) -> str:
@@ -77,6 +82,7 @@ def compare(
     G *= cell.population or 1
     state = State(*(torch.rand(2, G, A, B, N, dtype=torch.float64) * 2 - 1))
     x, e = torch.randn(R, G, A, dtype=torch.float64), torch.randn(R, G, B, dtype=torch.float64)
+    told = torch.randn(R, G, B, MESSAGES, dtype=torch.float64)
     reference = IMPLEMENTATIONS["reference"](cell, forward, learn, codec)
     own = Cell(*(p.to(device, dtype) for p in cell))
     twin = IMPLEMENTATIONS[name](own, forward, learn, codec)
@@ -90,8 +96,8 @@ def compare(
     ours = State(*(part.to(device, dtype) for part in state))
     assert twin.forward(ours, x.to(device, dtype)).dtype == dtype
     check(twin.forward(ours, x.to(device, dtype)), reference.forward(state, x))
-    change, message = twin.learn(ours, x.to(device, dtype), e.to(device, dtype))
-    wanted, wanted_message = reference.learn(state, x, e)
+    change, message = twin.learn(ours, *(feed.to(device, dtype) for feed in (x, e, told)))
+    wanted, wanted_message = reference.learn(state, x, e, told)
     check(message, wanted_message)
     for part, whole, kept in ((change.h, wanted.h, plans.kept_h), (change.c, wanted.c, plans.kept_c)):
         for u in kept:
@@ -127,7 +133,8 @@ def test_triton_is_the_reference(seed, N, density, saturated, shape, forward, le
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (3, 2, 1, 9), (11, 1, 13, 5)], ids=str)
 def test_dense_cells_in_float32(name: str, N: int, shape: tuple[int, ...]) -> None:
     cell = Cell(*(parameter * 0.3 for parameter in random_cell(N, 1.0, False)))
-    compare(name, torch.float32, 1e-5, cell, shape, (Tick(x=(0,)),), (Tick(x=(1,), e=(0,)), Tick(x=(1,))))
+    learn = (Tick(x=(1,), e=(0,)), Tick(x=(1,), own=(1, 0)))
+    compare(name, torch.float32, 1e-5, cell, shape, (Tick(x=(0,)),), learn)
 
 
 @pytest.mark.parametrize("name", EXACT)
@@ -135,7 +142,7 @@ def test_dense_cells_in_float32(name: str, N: int, shape: tuple[int, ...]) -> No
 @pytest.mark.parametrize("N", [4, 12])
 def test_a_population_is_its_members(name: str, rows: int, N: int) -> None:
     """Cells with zeros in common, some constants in common, the rest their own; two groups each."""
-    forward, learn = (Tick(x=(0,)),), (Tick(x=(1,), e=(0,)), Tick(x=(1,)))
+    forward, learn = (Tick(x=(0,)),), (Tick(x=(1,), e=(0,)), Tick(x=(1,), own=(1,)))
     dtype, tolerance = (torch.float32, 1e-5) if name == "triton" else (torch.float64, 1e-10)
     first = random_cell(N, 0.4, True)
     cells = [Cell(*(p + 0.1 * torch.randn_like(p) * (p.abs() < 5) * (p != 0) for p in first)) for _ in range(3)]
@@ -144,11 +151,12 @@ def test_a_population_is_its_members(name: str, rows: int, N: int) -> None:
 
     state = State(*(torch.rand(2, 6, 5, 6, N, dtype=torch.float64)))
     x, e = torch.randn(rows, 6, 5, dtype=torch.float64), torch.randn(rows, 6, 6, dtype=torch.float64)
-    change, message = IMPLEMENTATIONS["reference"](population, forward, learn, frozenset([0])).learn(state, x, e)
+    told = torch.randn(rows, 6, 6, MESSAGES, dtype=torch.float64)
+    change, message = IMPLEMENTATIONS["reference"](population, forward, learn, frozenset([0])).learn(state, x, e, told)
     for k, cell in enumerate(cells):
         part = slice(2 * k, 2 * k + 2)
         alone = IMPLEMENTATIONS["reference"](cell, forward, learn, frozenset([0]))
-        own, own_message = alone.learn(State(*(s[part] for s in state)), x[:, part], e[:, part])
+        own, own_message = alone.learn(State(*(s[part] for s in state)), x[:, part], e[:, part], told[:, part])
         torch.testing.assert_close(change.c[part], own.c)
         torch.testing.assert_close(message[:, part], own_message)
 
@@ -196,17 +204,48 @@ def test_slicing_over_rows_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("name", EXACT)
 def test_ticks_are_differentiable(name: str) -> None:
     """Meta-learning and cloning take gradients of V_M through the same functions."""
-    ticks = ((Tick(x=(0,)),), (Tick(x=(0,), e=(0,)), Tick(x=(1,))))
+    ticks = ((Tick(x=(0,)),), (Tick(x=(0,), e=(0,)), Tick(x=(1,), own=(1,))))
     cell = Cell(*(parameter.requires_grad_() for parameter in random_cell(2, 0.5, False)))  # zeros learn too
     state = State(*(torch.rand(2, 1, 2, 2, 2, dtype=torch.float64)))
     x, e = torch.randn(2, 1, 2, dtype=torch.float64), torch.randn(2, 1, 2, dtype=torch.float64)
 
     def out(*parameters: Tensor) -> tuple[Tensor, ...]:
+        """Through the own messages too."""
         implementation = IMPLEMENTATIONS[name](Cell(*parameters), *ticks, frozenset([0]))
-        change, message = implementation.learn(state, x, e)
-        return change.c, message, implementation.forward(state, x)
+        y = implementation.forward(state, x)
+        change, message = implementation.learn(state, x, e, y[..., 1:])
+        return change.c, message, y[..., 0]
 
     assert torch.autograd.gradcheck(out, tuple(cell))
+
+
+@pytest.mark.parametrize("N", [3, 12])
+def test_gradients_through_own_messages_are_the_references(N: int) -> None:
+    """Of the parameters and of what was told."""
+    ticks = (Tick(x=(0,)),), (Tick(x=(1,), e=(0,), own=(1,)), Tick(x=(1,), own=(0, 1)))
+    cell, state = random_cell(N, 0.5, False), State(*torch.rand(2, 1, 3, 4, N, dtype=torch.float64))
+    x, e, told = (torch.randn(5, 1, *size, dtype=torch.float64) for size in ((3,), (4,), (4, MESSAGES)))
+    gradients = []
+    for name in ("fused", "reference"):
+        inputs = [tensor.clone().requires_grad_() for tensor in (*cell, told)]
+        change, message = IMPLEMENTATIONS[name](Cell(*inputs[:-1]), *ticks, frozenset(range(N))).learn(
+            state, x, e, inputs[-1]
+        )
+        (change.c.square().sum() + message.square().sum()).backward()
+        gradients.append([tensor.grad for tensor in inputs if tensor is not inputs[4]])  # P_f has no part in it
+    torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-9)
+    assert gradients[0][-1].abs().min() > 0
+
+
+@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize("told", [None, 1])
+def test_own_messages_that_are_missing(name: str, told: int | None) -> None:
+    dtype = torch.float32 if name == "triton" else torch.float64
+    cell, state = random_cell(3, 0.5, False, dtype), State(*torch.rand(2, 1, 3, 4, 3, dtype=dtype))
+    implementation = IMPLEMENTATIONS[name](cell, (Tick(x=(0,)),), (Tick(own=(0, 1)),), frozenset([0]))
+    x, e = torch.zeros(2, 1, 3, dtype=dtype), torch.zeros(2, 1, 4, dtype=dtype)
+    with pytest.raises(ValueError, match=rf"own should hold the 2 own messages that the ticks feed, got {told or 0}"):
+        implementation.learn(state, x, e, None if told is None else e.unsqueeze(-1))
 
 
 @pytest.mark.parametrize("name", EXACT)

@@ -11,9 +11,9 @@ from lightning_vsml.ticks import Cell, State, Tick, reference
 sizes = st.integers(1, 4)
 
 
-def random_cell(N: int, M_f: int = 2, M_b: int = 1, out: int = 1, seed: int = 0) -> Cell:
+def random_cell(N: int, M_f: int = 2, M_b: int = 1, out: int = 1, own: int = 0, seed: int = 0) -> Cell:
     generator = torch.Generator().manual_seed(seed)
-    shapes = [(N, 4 * N), (M_f, 4 * N), (M_b, 4 * N), (4 * N,), (N, out), (N, out)]
+    shapes = [(N, 4 * N), (M_f, 4 * N), (M_b, 4 * N), (4 * N,), (N, out + own), (N, out)]
     return Cell(*(torch.randn(shape, generator=generator, dtype=torch.float64) * 0.5 for shape in shapes))
 
 
@@ -85,33 +85,38 @@ def test_theorem_1_in_the_papers_rnn_form(A: int, N: int, seed: int) -> None:
 @given(R=sizes, G=st.integers(1, 2), A=sizes, B=sizes, N=sizes, seed=st.integers(0, 1000))
 def test_forward_and_learn_equal_a_loop_over_synapses(R: int, G: int, A: int, B: int, N: int, seed: int) -> None:
     torch.manual_seed(seed)
-    cell, state = random_cell(N, seed=seed), random_state(G, A, B, N)
-    x, e = torch.randn(R, G, A).double(), torch.randn(R, G, B).double()
-    ticks = (Tick(x=(0,)), Tick(x=(1,), e=(0,)), Tick(x=(0, 1)))
-    lstm = nn.LSTMCell(3, N, dtype=torch.float64)
+    """With two own messages: the second on a channel of its own, then on that of the feedback."""
+    cell, state = random_cell(N, M_b=2, own=2, seed=seed), random_state(G, A, B, N)
+    x, e, own = torch.randn(R, G, A).double(), torch.randn(R, G, B).double(), torch.randn(R, G, B, 2).double()
+    forward = (Tick(x=(0,)), Tick(x=(1,), e=(0,)), Tick(x=(0, 1)))
+    learn = (Tick(x=(0,)), Tick(x=(1,), e=(0,), own=(0, 1)), Tick(x=(0, 1), own=(1, 0)))
+    lstm = nn.LSTMCell(4, N, dtype=torch.float64)
     with torch.no_grad():
         lstm.weight_hh.copy_(cell.W.T)
         lstm.weight_ih.copy_(torch.cat([cell.V, cell.U]).T)
         lstm.bias_ih.copy_(cell.b)
         lstm.bias_hh.zero_()
 
-    y, change = torch.zeros(R, G, B, 1).double(), State(*(torch.zeros_like(s) for s in state))
+    y, change = torch.zeros(R, G, B, 3).double(), State(*(torch.zeros_like(s) for s in state))
     message = torch.zeros(R, G, A, 1).double()
     for r, g, a, b in torch.cartesian_prod(*(torch.arange(n) for n in (R, G, A, B))).view(-1, 4).tolist():
         h, c = state.h[g, a, b], state.c[g, a, b]
-        for tick in ticks:
-            fed = [x[r, g, a] * (0 in tick.x), x[r, g, a] * (1 in tick.x), e[r, g, b] * (0 in tick.e)]
+        for tick in learn:
+            fed = [x[r, g, a] * (0 in tick.x), x[r, g, a] * (1 in tick.x), e[r, g, b] * (0 in tick.e), x.new_zeros(())]
+            for told, channel in zip(own[r, g, b], tick.own, strict=False):
+                fed[2 + channel] = fed[2 + channel] + told
             h, c = lstm(torch.stack(fed), (h, c))
         message[r, g, a] += h.detach() @ cell.P_b
         change.h[g, a, b] += h.detach() - state.h[g, a, b]
         change.c[g, a, b] += c.detach() - state.c[g, a, b]
         h, c = state.h[g, a, b], state.c[g, a, b]
-        for tick in ticks:
-            h, c = lstm(torch.stack([x[r, g, a] * (0 in tick.x), x[r, g, a] * (1 in tick.x), x.new_zeros(())]), (h, c))
+        for tick in forward:
+            fed = [x[r, g, a] * (0 in tick.x), x[r, g, a] * (1 in tick.x), x.new_zeros(()), x.new_zeros(())]
+            h, c = lstm(torch.stack(fed), (h, c))
         y[r, g, b] += h.detach() @ cell.P_f
 
-    implementation = reference.Reference(cell, ticks, ticks, frozenset())
-    ours, message_ours = implementation.learn(state, x, e)
+    implementation = reference.Reference(cell, forward, learn, frozenset())
+    ours, message_ours = implementation.learn(state, x, e, own)
     torch.testing.assert_close(implementation.forward(state, x), y, rtol=0, atol=1e-12)
     torch.testing.assert_close(message_ours, message, rtol=0, atol=1e-12)
     for mine, looped in zip(ours, change, strict=True):

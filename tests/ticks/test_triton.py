@@ -18,7 +18,7 @@ COMPILE = """
 import torch, triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from lightning_vsml import Cell, programs
+from lightning_vsml import Tick, programs
 from lightning_vsml.ticks.triton import Triton
 from lightning_vsml.ticks.triton.dense import dense
 
@@ -30,13 +30,15 @@ def build(kernel, pointers, **constants):
     print(kernel.__name__, "tanh.approx" in made.asm["ptx"], len(made.asm["cubin"]) > 1000)
 
 algorithm = programs.backprop()
-ticks = Triton(algorithm.cell, *algorithm.protocol, frozenset([0, 1]))
+cell = algorithm.cell._replace(P_f=algorithm.cell.P_f.repeat(1, 2))  # an own message, fed besides e
+learn = (Tick(x=(1,), e=(0,)), Tick(x=(1,), own=(0,)))
+ticks = Triton(cell, algorithm.protocol.forward, learn, frozenset([0, 1]))
 for fast in (False, True):
     for phase in ("forward", "learn"):
         kernel = getattr(ticks._kernels._module, phase)
         build(kernel, {"p", "h", "c", "x", "e", "changes", "message"}, BA=16, BB=16, FAST=fast)
     build(dense, {"W", "V", "U", "b", "P", "h", "c", "x", "e", "changes", "message"}, N=16, UNITS=16, TICKS=2,
-          MESSAGES=1, BACKWARD=True, BA=2, BB=16, FAST=fast, PRECISION="tf32" if fast else "ieee")
+          CARRIED=2, MESSAGES=1, BACKWARD=True, BA=2, BB=16, FAST=fast, PRECISION="tf32" if fast else "ieee")
 """
 
 

@@ -53,7 +53,7 @@ class Native(Compiled):
         return State(dh.movedim(0, -1), dc.movedim(0, -1)), message.contiguous()  # as a layer's output would be
 
     def _rows(self, phase: str, h: Tensor, c: Tensor, x: Tensor, e: Tensor, dh: Tensor, dc: Tensor) -> Tensor:
-        (R, G, A), B, M = x.shape, e.shape[-1], len(self.outputs[phase].messages)
+        (R, G, A), B, M = x.shape, e.shape[-2], len(self.outputs[phase].messages)
         lanes = PADDED // x.element_size()
         padded = -(-R // lanes) * lanes
         backward = self.outputs[phase].backward
@@ -63,9 +63,10 @@ class Native(Compiled):
         return (message if backward else message.sum(0))[..., :R].permute(3, 1, 2, 0)
 
     def _synapses(self, phase: str, h: Tensor, c: Tensor, x: Tensor, e: Tensor, dh: Tensor, dc: Tensor) -> Tensor:
-        (R, G, A), B, M = x.shape, e.shape[-1], len(self.outputs[phase].messages)
+        (R, G, A), B, M = x.shape, e.shape[-2], len(self.outputs[phase].messages)
         message = x.new_empty(M, R, G, A, B)
-        inputs = (rows.expand(R, G, A, B).contiguous() for rows in (x.unsqueeze(-1), e.unsqueeze(-2)))
+        told = e.movedim(-1, 1).unsqueeze(-2)
+        inputs = (rows.expand(*rows.shape[:-2], A, B).contiguous() for rows in (x.unsqueeze(-1), told))
         self._call(f"{phase}_synapses", (G, A, B, R), h, c, *inputs, dh, dc, message)
         return message.sum(-1 if self.outputs[phase].backward else -2).permute(1, 2, 3, 0)
 
@@ -78,7 +79,7 @@ class Native(Compiled):
 
 
 def _lanes(rows: Tensor, padded: int) -> Tensor:
-    """``(R, G, D)`` -> ``(G, D, padded)``, zeros at the end."""
+    """``(R, ...)`` -> ``(..., padded)``, zeros at the end."""
     out = rows.new_zeros(*rows.shape[1:], padded)
-    out[..., : len(rows)] = rows.permute(1, 2, 0)
+    out[..., : len(rows)] = rows.movedim(0, -1)
     return out

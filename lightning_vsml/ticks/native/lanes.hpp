@@ -4,6 +4,7 @@
 //   synapse(p, s, h, c, n, ab)  what depends on input and output (a, b)              AB values
 //   input(p, s, x, ra)          what depends on row and input (r, a)                 RA values
 //   output(p, s, e, rb)         what depends on row and output (r, b)                RB values
+//                               from the CARRIED values e: the feedback, and the neuron's own messages
 //   spread(...)                 what depends on all three, from these:   MESSAGES + CHANGES values
 
 #if defined(__AVX512F__)
@@ -104,12 +105,13 @@ INLINE void write(int k, V sum, F rows, const F* h, const F* c, F* dh, F* dc, lo
   store((change.of_c ? dc : dh) + at, sum, n);
 }
 
-// Lanes are rows. x (G, A, R), e (G, B, R), real (R): 1 for rows that exist, else 0; states are units x (G, A, B).
+// Lanes are rows. x (G, A, R), e (G, B, CARRIED, R), real (R): 1 for rows that exist, else 0; states are units
+// x (G, A, B).
 // message, zero before: (MESSAGES, G, A, R) backward; (threads, MESSAGES, G, B, R) forward, to be summed over threads.
 template <class Phase>
 void rows(const Grid& grid, const F* parameters, const F* h, const F* c, const F* x, const F* e, const F* real, F* dh,
           F* dc, F* message) {
-  constexpr int M = Phase::MESSAGES, C = Phase::CHANGES;
+  constexpr int M = Phase::MESSAGES, C = Phase::CHANGES, E = Phase::CARRIED;
   const long A = grid.A, B = grid.B, R = grid.R, G = grid.members * grid.groups, plane = G * A * B;
   const long block = B < 64 ? (64 + B - 1) / B : 1, blocks = (A + block - 1) / block;  // inputs at a time
   const long padded = (block * B + W - 1) / W * W, few = 8 * W;                         // synapses, rows at a time
@@ -126,8 +128,9 @@ void rows(const Grid& grid, const F* parameters, const F* h, const F* c, const F
       const F* p = parameters + at / B / grid.groups * grid.parameters;
       Phase::once(p, s);
       for (long r = 0; r < R; r += W) {
-        V values[Phase::RB + 1];
-        Phase::output(p, s, load(e + at * R + r, W), values);
+        V e_r[E], values[Phase::RB + 1];
+        for (int k = 0; k < E; k++) e_r[k] = load(e + (at * E + k) * R + r, W);
+        Phase::output(p, s, e_r, values);
         for (int k = 0; k < Phase::RB; k++) store(outputs.at + (at * Phase::RB + k) * R + r, values[k], W);
       }
     }
@@ -154,16 +157,17 @@ void rows(const Grid& grid, const F* parameters, const F* h, const F* c, const F
           }
           for (long b = 0; b < B; b++) {
             const long q = (a - first) * B + b;
-            const F* e_b = e + (g * B + b) * R;
+            const F* e_b = e + (g * B + b) * E * R;
             const F* outputs_b = outputs.at + (g * B + b) * Phase::RB * R;
             F ab[Phase::AB + 1];
             for (int k = 0; k < Phase::AB; k++) ab[k] = synapses.at[k * padded + q];
             V sums[C + 1] = {};
             for (long r = start; r < stop; r += W) {
-              V ra[Phase::RA + 1], rb[Phase::RB + 1], out[M + C + 1];
+              V e_r[E], ra[Phase::RA + 1], rb[Phase::RB + 1], out[M + C + 1];
+              for (int k = 0; k < E; k++) e_r[k] = load(e_b + k * R + r, W);
               for (int k = 0; k < Phase::RA; k++) ra[k] = load(inputs.at + k * few + r - start, W);
               for (int k = 0; k < Phase::RB; k++) rb[k] = load(outputs_b + k * R + r, W);
-              Phase::spread(p, s, ab, load(x_a + r, W), ra, load(e_b + r, W), rb, out);
+              Phase::spread(p, s, ab, load(x_a + r, W), ra, e_r, rb, out);
               for (int m = 0; m < M; m++) {
                 F* to = Phase::BACKWARD ? message + ((m * G + g) * A + a) * R + r
                                         : message + (((thread * M + m) * G + g) * B + b) * R + r;
@@ -185,22 +189,24 @@ void rows(const Grid& grid, const F* parameters, const F* h, const F* c, const F
   }
 }
 
-// Lanes are synapses, for few rows: x and e expanded to (R, G, A, B), message (MESSAGES, R, G, A, B), not summed.
+// Lanes are synapses, for few rows: x expanded to (R, G, A, B), e to (R, CARRIED, G, A, B); message
+// (MESSAGES, R, G, A, B), not summed.
 template <class Phase>
 void synapses(const Grid& grid, const F* parameters, const F* h, const F* c, const F* x, const F* e, F* dh, F* dc,
               F* message) {
-  constexpr int M = Phase::MESSAGES, C = Phase::CHANGES;
+  constexpr int M = Phase::MESSAGES, C = Phase::CHANGES, E = Phase::CARRIED;
   const long size = grid.groups * grid.A * grid.B, plane = grid.members * size, blocks = (size + W - 1) / W;
 #pragma omp parallel for num_threads(grid.threads) schedule(static)
   for (long item = 0; item < grid.members * blocks; item++) {
     const long member = item / blocks, q = item % blocks * W, base = member * size + q, n = size - q;
     const F* p = parameters + member * grid.parameters;
     F s[Phase::SCALARS + 1];
-    V ab[Phase::AB + 1], ra[Phase::RA + 1], rb[Phase::RB + 1], out[M + C + 1], sums[C + 1] = {};
+    V ab[Phase::AB + 1], e_r[E], ra[Phase::RA + 1], rb[Phase::RB + 1], out[M + C + 1], sums[C + 1] = {};
     Phase::once(p, s);
     Phase::synapse(p, s, h + base, c + base, plane, n, ab);
     for (long r = 0; r < grid.R; r++) {
-      const V x_r = load(x + r * plane + base, n), e_r = load(e + r * plane + base, n);
+      const V x_r = load(x + r * plane + base, n);
+      for (int k = 0; k < E; k++) e_r[k] = load(e + (r * E + k) * plane + base, n);
       Phase::input(p, s, x_r, ra);
       Phase::output(p, s, e_r, rb);
       Phase::spread(p, s, ab, x_r, ra, e_r, rb, out);

@@ -46,6 +46,7 @@ def _phase(name: str, out: Outputs, packed: Packing) -> str:
         f"struct {name} {{",
         f"  static constexpr bool BACKWARD = {int(out.backward)};",
         f"  static constexpr int MESSAGES = {len(out.messages)}, CHANGES = {len(out.changes)};",
+        f"  static constexpr int CARRIED = {out.carried};",
         f"  static constexpr Change changes[] = {{{changes or '{}'}}};",
         *(f"  static constexpr int {size} = {len(levels[level])};" for size, level in sizes),
     ]
@@ -57,9 +58,9 @@ def _phase(name: str, out: Outputs, packed: Packing) -> str:
             known["once"],
         ),
         ("input(const F* p, const F* s, V x, V* out)", levels["input"], known["once"]),
-        ("output(const F* p, const F* s, V e, V* out)", levels["output"], known["once"]),
+        ("output(const F* p, const F* s, const V* e, V* out)", levels["output"], known["once"]),
         (
-            "spread(const F* p, const F* s, const S* ab, V x, const V* ra, V e, const V* rb, V* out)",
+            "spread(const F* p, const F* s, const S* ab, V x, const V* ra, const V* e, const V* rb, V* out)",
             results,
             everything,
         ),
@@ -99,8 +100,10 @@ def _function(header: str, graph: Graph, wanted: list[int], known: dict[int, str
 
 def _expression(node: Node, args: list[str], packed: Packing) -> str:
     match node.op:
-        case "x" | "e" as name:
-            return name
+        case "x":
+            return "x"
+        case "e":
+            return f"e[{node.value}]"
         case "h" | "c" as name:
             return f"load({name} + {node.value} * plane, n)"
         case "constant":

@@ -37,11 +37,12 @@ class Node(NamedTuple):
     """One operation.
 
     Attributes:
-        op: ``x``, ``e`` (the layer's input, the feedback), ``h``, ``c`` (a unit of the merged state), ``constant``,
-            ``parameter``, ``add``, ``mul``, ``tanh``, ``half`` (sigm(z) - 1/2 = tanh(z/2)/2), ``mix``, ``pick`` (one
-            column of a mix).
+        op: ``x``, ``e`` (the layer's input, what a backward message carries), ``h``, ``c`` (a unit of the merged
+            state), ``constant``, ``parameter``, ``add``, ``mul``, ``tanh``, ``half`` (sigm(z) - 1/2 = tanh(z/2)/2),
+            ``mix``, ``pick`` (one column of a mix).
         args: the nodes it works on, by their place in :attr:`Graph.nodes`.
-        value: unit, number, :class:`Parameter`, :class:`Mix` or column.
+        value: unit, number, :class:`Parameter`, :class:`Mix` or column; of ``e``: 0 for the feedback, 1 + j for own
+            message j.
         on: which of row, input and output it depends on.
     """
 

@@ -26,14 +26,14 @@ class Gate(NamedTuple):
         bias: its value decides whether the gate is constant.
         sources: units whose h it reads, each with its weight.
         x: weight of the layer's input, summed over the channels fed; empty if that is 0.
-        e: the same for the feedback.
+        e: the same for what the backward message carries: 0 (the feedback) or 1 + j (own message j), with its weight.
     """
 
     tanh: bool
     bias: Entry
     sources: tuple[tuple[int, Entry], ...]
     x: tuple[Entry, ...]
-    e: tuple[Entry, ...]
+    e: tuple[tuple[int, tuple[Entry, ...]], ...]
 
     def folded(self, tiny: float) -> "Gate | float":
         """0.0 or 1.0 where the gate is that, up to less than rounding; else the gate."""
@@ -44,11 +44,13 @@ class Gate(NamedTuple):
 
     def mirrored(self) -> "Gate | None":
         """The gate of opposite z; ``None`` where a free parameter takes part."""
-        weights = (self.bias, *(weight for _, weight in self.sources), *self.x, *self.e)
+        told = (weight for _, weights in self.e for weight in weights)
+        weights = (self.bias, *(weight for _, weight in self.sources), *self.x, *told)
         if any(isinstance(weight, str) for weight in weights):
             return None
-        x, e = (tuple(-weight for weight in part) for part in (self.x, self.e))
-        return Gate(self.tanh, -self.bias, tuple((n, -weight) for n, weight in self.sources), x, e)
+        sources = tuple((n, -weight) for n, weight in self.sources)
+        e = tuple((place, tuple(-weight for weight in weights)) for place, weights in self.e)
+        return Gate(self.tanh, -self.bias, sources, tuple(-weight for weight in self.x), e)
 
 
 class TickPlan(NamedTuple):
@@ -158,12 +160,13 @@ def _entries(cell: Cell) -> dict[str, list[list[Entry]]]:
 def _gate(parameters: dict[str, list[list[Entry]]], N: int, tick: Tick, k: int, u: int) -> Gate:
     W, V, U, b = parameters.values()
     column = k * N + u
+    told = ((place, _fed([U[channel][column] for channel in fed])) for place, fed in enumerate(tick.backward))
     return Gate(
         tanh=k == G,
         bias=b[0][column],
         sources=tuple((n, W[n][column]) for n in range(N) if W[n][column] != 0.0),
         x=_fed([V[channel][column] for channel in tick.x]),
-        e=_fed([U[channel][column] for channel in tick.e]),
+        e=tuple((place, weights) for place, weights in told if weights),
     )
 
 

@@ -61,18 +61,19 @@ def _step(
 
 def _gates(graph: Graph, plan: TickPlan, N: int, h: dict[int, Sum]) -> dict[tuple[int, int], Activation]:
     columns = {gate: k * N + u for (k, u), gate in plan.gates.items() if isinstance(gate, Gate)}
-    own = _own(graph, columns, h)
+    recurrent = _recurrent(graph, columns, h)
     values: dict[Gate, Activation] = {}
     for gate, column in columns.items():
         mirror = values.get(gate.mirrored())
         if mirror is not None:
             values[gate] = Activation(mirror.constant, graph.mul(graph.constant(-1.0), mirror.rest))
             continue
-        parts = [own[gate]] if gate in own else []
+        parts = [recurrent[gate]] if gate in recurrent else []
         if gate.x:
             parts.append(graph.mul(graph.leaf("x"), graph.leaf("parameter", Parameter("V", plan.tick.x, column))))
-        if gate.e:
-            parts.append(graph.mul(graph.leaf("e"), graph.leaf("parameter", Parameter("U", plan.tick.e, column))))
+        for place, _ in gate.e:
+            U = Parameter("U", plan.tick.backward[place], column)
+            parts.append(graph.mul(graph.leaf("e", place), graph.leaf("parameter", U)))
         if gate.bias or not parts:
             parts.append(graph.leaf("parameter", Parameter("b", (), column)))
         z = graph.add(*parts)  # Eq. (5)
@@ -80,21 +81,21 @@ def _gates(graph: Graph, plan: TickPlan, N: int, h: dict[int, Sum]) -> dict[tupl
     return {key: values[g] if isinstance(g, Gate) else Activation(g, None) for key, g in plan.gates.items()}
 
 
-def _own(graph: Graph, columns: dict[Gate, int], h: dict[int, Sum]) -> dict[Gate, int]:
+def _recurrent(graph: Graph, columns: dict[Gate, int], h: dict[int, Sum]) -> dict[Gate, int]:
     """h W of each gate that has sources; gates with the same many sources in one matrix product."""
     groups: dict[tuple[int, ...], list[Gate]] = {}
     for gate in columns:
         if units := tuple(n for n, _ in gate.sources if h[n]):
             groups.setdefault(units, []).append(gate)
-    own: dict[Gate, int] = {}
+    recurrent: dict[Gate, int] = {}
     for units, gates in groups.items():
         if len(units) <= FEW:
-            own.update((gate, _weighted(graph, units, gate, columns[gate], h)) for gate in gates)
+            recurrent.update((gate, _weighted(graph, units, gate, columns[gate], h)) for gate in gates)
         else:
             spec = Mix(units, tuple(columns[gate] for gate in gates))
             mix = graph.apply("mix", *(form(graph, h[n]) for n in units), value=spec)
-            own.update((gate, graph.apply("pick", mix, value=place)) for place, gate in enumerate(gates))
-    return own
+            recurrent.update((gate, graph.apply("pick", mix, value=place)) for place, gate in enumerate(gates))
+    return recurrent
 
 
 def _weighted(graph: Graph, units: tuple[int, ...], gate: Gate, column: int, h: dict[int, Sum]) -> int:

@@ -44,7 +44,7 @@ class Triton(Compiled):
     def _run(self, phase: str, state: State, x: Tensor, e: Tensor) -> tuple[State, Tensor]:
         backward, M, kernels = self.outputs[phase].backward, len(self.outputs[phase].messages), self._kernels
         changes = kernels.changes(phase)
-        (R, G, A), B = x.shape, e.shape[-1]
+        (R, G, A), B = x.shape, e.shape[-2]
         BB = min(16, power_of_two(B))
         BA = kernels.synapses // BB
         tiles_a, tiles_b = -(-A // BA), -(-B // BB)

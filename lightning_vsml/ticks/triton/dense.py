@@ -9,13 +9,14 @@ from lightning_vsml.ticks.triton.functions import half, tanh_
 @triton.jit(do_not_specialize=["A", "B", "R", "G", "groups", "few"])  # or a short batch would compile anew
 def dense(
     W, V, U, b, P, h, c, x, e, changes, message, A, B, R, G, groups, few,
-    N: tl.constexpr, UNITS: tl.constexpr, TICKS: tl.constexpr, MESSAGES: tl.constexpr, BACKWARD: tl.constexpr,
-    BA: tl.constexpr, BB: tl.constexpr, FAST: tl.constexpr, PRECISION: tl.constexpr,
+    N: tl.constexpr, UNITS: tl.constexpr, TICKS: tl.constexpr, CARRIED: tl.constexpr, MESSAGES: tl.constexpr,
+    BACKWARD: tl.constexpr, BA: tl.constexpr, BB: tl.constexpr, FAST: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """All ticks of a phase for a tile of BA x BB synapses and a chunk of ``few`` rows.
 
-    W (K, 4, UNITS, UNITS), b (K, 4, UNITS): padded to UNITS = 16 or more, a power of two; V, U (K, TICKS, 4, UNITS):
-    what x and e weigh at each tick; P (K, MESSAGES, UNITS). h, c (N, G, A, B); x (R, G, A); e (R, G, B).
+    W (K, 4, UNITS, UNITS), b (K, 4, UNITS): padded to UNITS = 16 or more, a power of two; V (K, TICKS, 4, UNITS),
+    U (K, TICKS, CARRIED, 4, UNITS): what x and e weigh at each tick; P (K, MESSAGES, UNITS). h, c (N, G, A, B);
+    x (R, G, A); e (R, G, B, CARRIED).
     changes (chunks, 2, N, G, A, B): sums over rows of h' - h and c' - c. message (tiles, MESSAGES, R, G, A) backward,
     (tiles, MESSAGES, R, G, B) forward, to be summed over tiles.
     """
@@ -47,7 +48,6 @@ def dense(
     dc = tl.zeros((BA * BB, UNITS), tl.float32)
     for r in range(chunk * few, tl.minimum(R, (chunk + 1) * few)):
         x_r = tl.load(x + (r * G + g) * A + a, mask=there, other=0.0)[:, None]
-        e_r = tl.load(e + (r * G + g) * B + b_out, mask=there, other=0.0)[:, None]
         h_r, c_r = h0, c0
         for tick in tl.static_range(TICKS):
             if tick == 0:
@@ -58,11 +58,17 @@ def dense(
                 z_g = tl.dot(h_r, W_g, input_precision=PRECISION) + b_g
                 z_o = tl.dot(h_r, W_o, input_precision=PRECISION) + b_o
             v = V + (member * TICKS + tick) * 4 * UNITS + u
-            w = U + (member * TICKS + tick) * 4 * UNITS + u
-            z_i += x_r * tl.load(v)[None, :] + e_r * tl.load(w)[None, :]
-            z_f += x_r * tl.load(v + UNITS)[None, :] + e_r * tl.load(w + UNITS)[None, :]
-            z_g += x_r * tl.load(v + 2 * UNITS)[None, :] + e_r * tl.load(w + 2 * UNITS)[None, :]
-            z_o += x_r * tl.load(v + 3 * UNITS)[None, :] + e_r * tl.load(w + 3 * UNITS)[None, :]
+            z_i += x_r * tl.load(v)[None, :]
+            z_f += x_r * tl.load(v + UNITS)[None, :]
+            z_g += x_r * tl.load(v + 2 * UNITS)[None, :]
+            z_o += x_r * tl.load(v + 3 * UNITS)[None, :]
+            for k in tl.static_range(CARRIED):
+                e_r = tl.load(e + ((r * G + g) * B + b_out) * CARRIED + k, mask=there, other=0.0)[:, None]
+                w = U + ((member * TICKS + tick) * CARRIED + k) * 4 * UNITS + u
+                z_i += e_r * tl.load(w)[None, :]
+                z_f += e_r * tl.load(w + UNITS)[None, :]
+                z_g += e_r * tl.load(w + 2 * UNITS)[None, :]
+                z_o += e_r * tl.load(w + 3 * UNITS)[None, :]
             c_r = (0.5 + half(z_f, FAST)) * c_r + (0.5 + half(z_i, FAST)) * tanh_(z_g, FAST)
             h_r = (0.5 + half(z_o, FAST)) * tanh_(c_r, FAST)
         if BACKWARD:

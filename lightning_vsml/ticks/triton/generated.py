@@ -73,7 +73,6 @@ def {name}(
 {before}
     for r in range(chunk * few, tl.minimum(R, (chunk + 1) * few)):
         x_r = tl.load(x + (r * G + g) * A + a, mask=a < A, other=0.0)[:, None]
-        e_r = tl.load(e + (r * G + g) * B + b, mask=b < B, other=0.0)[None, :]
 {within}
 {after}
 """
@@ -83,8 +82,9 @@ def source(phases: dict[str, Outputs], packed: Packing) -> str:
     """A module with a kernel for each phase.
 
     A program is a tile of BA x BB synapses and a chunk of ``few`` rows: states are read once, and sums over rows are
-    kept in registers. Shapes: p (K, size); h, c (N, G, A, B); x (R, G, A); e (R, G, B); changes (chunks, C, G, A, B),
-    the sums over rows; message (tiles, M, R, G, A) backward, (tiles, M, R, G, B) forward, to be summed over tiles.
+    kept in registers. Shapes: p (K, size); h, c (N, G, A, B); x (R, G, A); e (R, G, B, carried); changes
+    (chunks, C, G, A, B), the sums over rows; message (tiles, M, R, G, A) backward, (tiles, M, R, G, B) forward, to be
+    summed over tiles.
     """
     return _HEADER + "".join(_phase(name, out, packed) for name, out in phases.items())
 
@@ -93,7 +93,10 @@ def _phase(name: str, out: Outputs, packed: Packing) -> str:
     graph = out.graph
     results = [*out.messages, *(change.node for change in out.changes)]
     every, _ = graph.reach(results, lambda place: False)
-    before, within, after = [], [], []
+    before, after = [], []
+    within = [
+        f"e{k}_r = tl.load(e + {_place(k, out.carried)}, mask=b < B, other=0.0)[None, :]" for k in range(out.carried)
+    ]
     for place in every:
         node = graph.nodes[place]
         (before if node.on <= frozenset("ab") else within).append(f"v{place} = {_expression(node, packed)}")
@@ -111,11 +114,17 @@ def _phase(name: str, out: Outputs, packed: Packing) -> str:
     return _KERNEL.format(name=name, **texts)
 
 
+def _place(k: int, carried: int) -> str:
+    return "(r * G + g) * B + b" if carried == 1 else f"((r * G + g) * B + b) * {carried} + {k}"
+
+
 def _expression(node: Node, packed: Packing) -> str:
     args = [f"v{arg}" for arg in node.args]
     match node.op:
-        case "x" | "e" as name:
-            return f"{name}_r"
+        case "x":
+            return "x_r"
+        case "e":
+            return f"e{node.value}_r"
         case "h" | "c" as name:
             return f"tl.load({name} + {node.value} * plane + q, mask=there, other=0.0)"
         case "constant":

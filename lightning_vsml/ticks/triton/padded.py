@@ -29,7 +29,10 @@ class Padded:
         self.W = pad(square, (0, 0, 0, self.units - self.N)).contiguous()
         self.b = self._gates(cell.b.unsqueeze(1))
         self.fed = {
-            phase: [self._fed(cell.V, [tick.x for tick in steps]), self._fed(cell.U, [tick.e for tick in steps])]
+            phase: [
+                self._fed(cell.V, [(tick.x,) for tick in steps], 1),
+                self._fed(cell.U, [tick.backward for tick in steps], phases[phase].carried),
+            ]
             for phase, steps in ticks.items()
         }
         self.P = {
@@ -47,15 +50,16 @@ class Padded:
 
         dense[grid](
             self.W, *self.fed[phase], self.b, self.P[phase], *tensors, groups=sizes["G"] // len(self.W), N=self.N,
-            UNITS=self.units, TICKS=len(self.ticks[phase]), MESSAGES=self.P[phase].shape[1],
-            BACKWARD=self.phases[phase].backward, PRECISION="tf32" if sizes["FAST"] else "ieee",
-            num_warps=self.warps, **sizes,
+            UNITS=self.units, TICKS=len(self.ticks[phase]), CARRIED=self.phases[phase].carried,
+            MESSAGES=self.P[phase].shape[1], BACKWARD=self.phases[phase].backward,
+            PRECISION="tf32" if sizes["FAST"] else "ieee", num_warps=self.warps, **sizes,
         )  # fmt: skip
 
     def _gates(self, columns: Tensor) -> Tensor:
         """``(K, D, 4 N)`` -> ``(K, D, 4, units)``."""
         return pad(columns.unflatten(-1, (4, self.N)), (0, self.units - self.N)).contiguous()
 
-    def _fed(self, weights: Tensor, channels: list[tuple[int, ...]]) -> Tensor:
-        """What a message weighs at each tick, ``(K, ticks, 4, units)``."""
+    def _fed(self, weights: Tensor, ticks: list[tuple[tuple[int, ...], ...]], carried: int) -> Tensor:
+        """What each thing that a message carries weighs at each tick, ``(K, ticks carried, 4, units)``."""
+        channels = [fed for tick in ticks for fed in tick + ((),) * (carried - len(tick))]
         return self._gates(torch.stack([weights[:, list(fed)].sum(1) for fed in channels], 1))
