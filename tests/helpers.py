@@ -1,12 +1,15 @@
 """Small modules and fits that several test modules use."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
+
+from lightning_vsml import LearningAlgorithm, Protocol, Tick, programs
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
@@ -73,6 +76,21 @@ def relative_differences(ours: nn.Module, theirs: nn.Module) -> dict[str, float]
         for name, parameter in ours.state_dict().items()
         if name in dict(ours.named_parameters())
     }
+
+
+def with_own_messages() -> LearningAlgorithm:
+    """backprop, whose neurons tell their synapses the sums of h of two units, at the second learn tick."""
+    algorithm = programs.backprop(dtype=torch.float64)
+    cell, (first, second) = algorithm.cell, algorithm.protocol.learn
+    generator = torch.Generator().manual_seed(3)
+    more = torch.randn(2, cell.U.shape[1], generator=generator, dtype=torch.float64) * 0.1
+    P_f = torch.cat([cell.P_f, 1e6 * torch.eye(5, dtype=torch.float64)[:, :2]], 1)
+    return replace(
+        algorithm,
+        name="own",
+        cell=cell._replace(U=torch.cat([cell.U, more]), P_f=P_f),
+        protocol=Protocol(algorithm.protocol.forward, (first, Tick(second.x, second.e, own=(1, 2)))),
+    )
 
 
 def graph_leaves(loss: Tensor) -> list[Tensor]:

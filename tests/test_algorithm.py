@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from helpers import with_own_messages
 from torch import Tensor
 
-from lightning_vsml import Codec, LearningAlgorithm, Protocol, Stability, State, Tick, programs
+from lightning_vsml import Cell, Codec, LearningAlgorithm, Protocol, Stability, State, Tick, programs
+from lightning_vsml.ticks import IMPLEMENTATIONS
 
 
 def test_weights_survive_encoding(any_algorithm: LearningAlgorithm) -> None:
@@ -89,6 +91,39 @@ def test_overwrite_moves_the_weight_and_nothing_else() -> None:
         assert torch.equal(same.c, state.c)
 
 
+@pytest.mark.parametrize("ticks", ["reference", "fused", "native"])
+def test_own_messages_are_found_anew_and_damped(ticks: str) -> None:
+    """Those of the state and the input that the learn ticks get: asinh of what the forward ticks say."""
+    algorithm = with_own_messages().on(ticks)
+    implementation = IMPLEMENTATIONS[ticks](algorithm.cell, *algorithm.protocol, frozenset([0, 1]))
+    state = algorithm.encode(torch.randn(1, 3, 4))
+    x, e = torch.randn(5, 1, 3, dtype=torch.float64), torch.randn(5, 1, 4, dtype=torch.float64)
+    y = implementation.forward(state, x)
+    assert y.shape == (5, 1, 4, 3) and y[..., 1:].abs().max() > 10
+    assert torch.equal(algorithm.forward(state, x), y[..., 0]) and algorithm.forward(state, x).is_contiguous()
+    ours, message = algorithm.learn(state, x, e, samples=1)
+    theirs, wanted = implementation.learn(state, x, e, torch.asinh(y[..., 1:]))
+    assert torch.equal(ours.c[..., 0], theirs.c[..., 0]) and torch.equal(message, wanted[..., 0])
+    silent, _ = implementation.learn(state, x, e, torch.zeros_like(y[..., 1:]))
+    assert not torch.allclose(silent.c[..., 0], theirs.c[..., 0])
+
+
+def test_own_messages_of_a_population() -> None:
+    one = with_own_messages()
+    two = replace(one, cell=Cell.stack([one.cell, one.cell._replace(U=one.cell.U * 2)]))
+    state = one.encode(torch.randn(2, 3, 4))
+    x, e = torch.randn(5, 2, 3, dtype=torch.float64), torch.randn(5, 2, 4, dtype=torch.float64)
+    both, alone = two.learn(state, x, e, samples=5)[0], one.learn(state, x, e, samples=5)[0]
+    torch.testing.assert_close(both.c[0, ..., :2], alone.c[0, ..., :2], rtol=1e-9, atol=1e-12)
+    assert not torch.allclose(both.c[1, ..., :2], alone.c[1, ..., :2])
+
+
+def test_a_tick_without_own_messages_reads_as_ever() -> None:
+    """Fingerprints, which hash it, are in the checkpoints of runs."""
+    assert repr(Tick(x=(0,), e=(1, 2))) == "Tick(x=(0,), e=(1, 2))"
+    assert repr(Tick(own=(3,))) == "Tick(x=(), e=(), own=(3,))"
+
+
 def test_stability_rules() -> None:
     algorithm = replace(programs.backprop(), stability=Stability(state_clip=4.0, change_clamp=1.0))
     state = State(torch.zeros(1, 1, 1, 5), torch.tensor([3.5, 0, 0, 0, -3.9]).view(1, 1, 1, 5))
@@ -120,6 +155,15 @@ def test_fingerprint() -> None:
         (lambda a: {"memory": (True,)}, r"memory should have shape \(5,\)"),
         (lambda a: {"protocol": Protocol((Tick(x=(2,)),), (Tick(),))}, r"feeds channels \(2,\), but the cell has only"),
         (lambda a: {"protocol": Protocol((), (Tick(),))}, "protocol.forward should hold at least one tick"),
+        (
+            lambda a: {"protocol": Protocol((Tick(own=(0,)),), (Tick(),))},
+            "protocol.forward should feed no own messages",
+        ),
+        (lambda a: {"protocol": Protocol((Tick(),), (Tick(own=(1,)),))}, r"learn feeds channels \(1,\), but the cell"),
+        (
+            lambda a: {"protocol": Protocol((Tick(),), (Tick(own=(0,)),))},
+            "feeds 1 own messages, but the cell has only 0",
+        ),
         (lambda a: {"lr": 0.0}, "lr should be positive"),
         (lambda a: {"ticks": "nope"}, "ticks should be one of"),
     ],

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import with_own_messages
 
 from lightning_vsml import CheckpointError, checkpoints, programs
 
@@ -30,6 +31,36 @@ def test_round_trip(saved: Path) -> None:
         assert loaded.name == "mine"
         assert loaded.fingerprint == programs.backprop(lr=0.3).fingerprint
     assert sorted(file.name for file in saved.parent.iterdir()) == ["mine.json", "mine.safetensors"]
+
+
+def test_own_messages_survive(tmp_path: Path) -> None:
+    algorithm = with_own_messages()
+    algorithm.card["kind"] = "constructed"
+    checkpoints.save(algorithm, tmp_path / "own.safetensors", made_by={"command": "test"})
+    loaded = checkpoints.load(tmp_path / "own.safetensors")
+    assert loaded.protocol == algorithm.protocol and loaded.fingerprint == algorithm.fingerprint
+    assert (loaded.card["version"], loaded.card["protocol"]["learn"][1]["own"]) == (2, [1, 2])
+
+
+def test_version_1_had_no_own_messages(saved: Path) -> None:
+    def downgrade(card: dict[str, Any]) -> None:
+        card["version"] = 1
+        for step in (*card["protocol"]["forward"], *card["protocol"]["learn"]):
+            del step["own"]
+
+    now = checkpoints.load(saved)
+    edit_card(saved, downgrade)
+    assert checkpoints.load(saved).protocol == now.protocol and checkpoints.load(saved).fingerprint == now.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("name", "sha256", "fingerprint"),
+    [("backprop", "d13f4c64be08", "03e41906282f"), ("cloned_backprop", "9490412d81fc", "e4b933caf7a1")],
+)
+def test_shipped_files_stay_as_they_are(name: str, sha256: str, fingerprint: str) -> None:
+    """Runs that resume compare fingerprints."""
+    shipped = checkpoints.load(name)
+    assert shipped.card["sha256"].startswith(sha256) and shipped.fingerprint.startswith(fingerprint)
 
 
 def test_float64_keeps_its_dtype(tmp_path: Path) -> None:

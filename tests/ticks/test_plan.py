@@ -4,7 +4,8 @@ import torch
 
 from lightning_vsml import Cell, Tick, programs
 from lightning_vsml.ticks.plan import structure
-from lightning_vsml.ticks.plan.graph import Graph
+from lightning_vsml.ticks.plan.graph import Graph, Parameter
+from lightning_vsml.ticks.plan.outputs import outputs
 from lightning_vsml.ticks.plan.trace import trace
 
 
@@ -52,8 +53,10 @@ def test_parameters_that_differ_are_no_structure() -> None:
 
 
 def test_a_gate_of_opposite_z_is_the_same_tanh() -> None:
-    gate = structure.Gate(False, 0.5, ((1, -2.0),), (3.0,), ())
-    assert gate.mirrored() == structure.Gate(False, -0.5, ((1, 2.0),), (-3.0,), ())
+    gate = structure.Gate(False, 0.5, ((1, -2.0),), (3.0,), ((0, (4.0,)), (2, (-5.0,))))
+    assert gate.mirrored() == structure.Gate(False, -0.5, ((1, 2.0),), (-3.0,), ((0, (-4.0,)), (2, (5.0,))))
+    free = structure.Gate(False, 0.5, (), (), ((1, ("U[1,3]",)),))
+    assert free.mirrored() is None
     assert structure.Gate(False, "b[0,0]", (), (), ()).mirrored() is None
 
 
@@ -67,6 +70,25 @@ def test_a_graph_holds_equal_operations_once() -> None:
     assert graph.nodes[inner].on == frozenset("ra")
     compute, take = graph.reach([total], lambda place: place == inner)
     assert compute[-1] == total and take == [inner] and x in compute
+
+
+def test_own_messages_take_part_where_they_weigh_something() -> None:
+    """At the shape of outputs; and a column of P_f reads only its own units."""
+    cell = Cell(*(torch.zeros_like(parameter) for parameter in programs.backprop().cell))
+    cell = cell._replace(U=torch.zeros(2, 20), P_f=torch.eye(5)[:, :2])
+    cell.U[1, 10] = 2.0  # g of unit 0
+    cell.V[0, 10:12] = torch.tensor([1.0, 3.0])  # g of units 0 and 1
+    plans = structure.plan_protocol(cell, (Tick(x=(0,)),), (Tick(own=(1,)), Tick(e=(0,))), frozenset([0]))
+    gates = [tick.gates for tick in plans.learn.ticks]
+    assert gates[0][structure.G, 0].e == ((1, (2.0,)),)
+    assert not gates[0][structure.F, 0].e and gates[1][structure.G, 0] == 0.0
+    phases = outputs(cell, plans)
+    assert (phases["forward"].carried, phases["learn"].carried) == (1, 2)
+    assert [(node.value, node.on) for node in phases["learn"].graph.nodes if node.op == "e"] == [(1, {"r", "b"})]
+    forward = phases["forward"]
+    for channel, message in enumerate(forward.messages):
+        values = [forward.graph.nodes[place].value for place in forward.graph.reach([message], lambda _: False)[0]]
+        assert [v for v in values if getattr(v, "name", "") == "P_f"] == [Parameter("P_f", (channel,), channel)]
 
 
 def test_what_is_read_is_kept_up() -> None:
