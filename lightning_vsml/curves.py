@@ -48,7 +48,7 @@ class Learner(ABC):
     """
 
     def __init__(self, weights: Weights, activation: Activation) -> None:
-        self.start, self.activation = weights, activation
+        self.activation = activation
 
     @abstractmethod
     def step(self, x: Tensor, y: Tensor) -> Tensor:
