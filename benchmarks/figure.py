@@ -19,6 +19,7 @@ BLACKS = {  # what is no learning algorithm: colour, dashes
     "1-NN": ("0.7", "-"),
 }
 DASHES = ("-", (0, (5, 1)), (0, (1, 1)), (0, (3, 1, 1, 1)))  # of several algorithms of one kind
+TICKS = (0.1, 0.2, 0.4, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.97)
 
 Panel = tuple[str, str, int, Sequence[Contender]]  # data set, network, batch size
 
@@ -37,7 +38,8 @@ def draw(panels: Sequence[Panel]) -> Figure:
         handles |= {handle.get_label(): handle for handle in axis.get_legend_handles_labels()[0]}
     for row in axes:
         row[0].set_ylabel("online accuracy")
-    figure.legend(handles=list(handles.values()), loc="outside lower center", ncols=2 + 2 * len(columns), frameon=False)
+    figure.suptitle("Tuned: by the best learning rate of each window", fontsize="medium")
+    figure.legend(handles=list(handles.values()), loc="outside lower center", ncols=3 * len(columns), frameon=False)
     return figure
 
 
@@ -52,12 +54,16 @@ def lines(axis: Axes, contenders: Sequence[Contender]) -> None:
             of_kind[contender.kind] += 1
         else:
             style = dict(zip(("color", "linestyle"), BLACKS[contender.name], strict=True)) | {"linewidth": 1.4}
-        label = f"{contender.name}, best lr of each window" if len(contender.runs) > 1 else contender.name
+        label = f"{contender.name}, tuned" if len(contender.runs) > 1 else contender.name
         for window in bounds:
             x, y = smooth(in_window(contender, window).run.online, window)
             axis.plot(x, y, label=None if window[0] else label, **style)
     for start, _ in bounds[1:]:
         axis.axvline(start, color="0.85", linewidth=0.8, zorder=0)
+    axis.set_yscale("logit", nonpositive="clip")  # spreads what lies close to 1
+    axis.set_yticks(TICKS, [f"{tick:.0%}" for tick in TICKS])
+    axis.set_yticks([], minor=True)
+    axis.set_ylim(0.08, 0.985)
     axis.grid(alpha=0.25)
 
 

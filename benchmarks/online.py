@@ -119,11 +119,11 @@ def online_table(title: str, rows: Sequence[Row]) -> Table:
 
 
 def race_table(rows: Sequence[Row]) -> Table:
-    shown = Table("learner", "lr", "steps", "Adam's / its steps")
-    shown.title = f"Steps to a test accuracy of {rows[0]['target']:.2%}, the best Adam's after {RACE}"
+    shown = Table("learner", "lr", "steps", "/ Adam's")
+    shown.title = f"Steps to {rows[0]['target']:.2%} in the test, as Adam after {RACE}"
     for row in rows:
         step, ratio = row["first_step"], row["ratio_to_adam"]
-        shown.add_row(row["learner"], rate(row), str(step or f"> {TESTED[-1]}"), f"{1 / ratio:.2f}" if ratio else "")
+        shown.add_row(row["learner"], rate(row), str(step or f"> {TESTED[-1]}"), f"{ratio:.2f}" if ratio else "")
     return shown
 
 
