@@ -16,9 +16,7 @@ from rich.progress import track
 from torch.utils.tensorboard import SummaryWriter
 
 from lightning_vsml import checkpoints, datasets
-from lightning_vsml.curves import ByAlgorithm, ByOptimizer, Curves, learning_curves, logarithmic
-
-COLOURS = {"constructed": "tab:green", "cloned": "tab:blue", "meta-learned": "tab:orange"}
+from lightning_vsml.curves import COLOURS, ByAlgorithm, ByOptimizer, Curves, learning_curves, logarithmic
 
 
 def parse() -> argparse.Namespace:

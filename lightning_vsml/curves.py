@@ -20,6 +20,8 @@ from lightning_vsml.ticks import State
 Activation = Callable[[Tensor], Tensor]
 Weights = list[Tensor]  # of each layer (K, A, B), with the bias as last of the A rows
 
+COLOURS = {"constructed": "tab:green", "cloned": "tab:blue", "meta-learned": "tab:orange"}  # of lines, by a card's kind
+
 
 class Curves(NamedTuple):
     """What was measured.
@@ -46,7 +48,7 @@ class Learner(ABC):
     """
 
     def __init__(self, weights: Weights, activation: Activation) -> None:
-        self.start, self.activation = weights, activation
+        self.activation = activation
 
     @abstractmethod
     def step(self, x: Tensor, y: Tensor) -> Tensor:
@@ -143,7 +145,7 @@ def learning_curves(
     tested = tuple(sorted({step for step in at if 0 < step < steps} | {steps}))
     accuracy = []
     online = torch.zeros(steps, len(seeds))  # one tensor: small ones that stay would split the heap
-    for step, chosen in progress(enumerate(_batches(len(x), batch, steps, seeds), start=1)):
+    for step, chosen in progress(enumerate(batches(len(x), batch, steps, seeds), start=1)):
         chosen = chosen.to(device)
         logits = running.step(x[chosen], y[chosen])
         online[step - 1] = (logits.argmax(-1) == y[chosen]).float().mean(0)
@@ -166,10 +168,9 @@ def initial(sizes: Sequence[int], seeds: Sequence[int]) -> Weights:
 
 def outputs(weights: Sequence[Tensor], x: Tensor, activation: Activation) -> Tensor:
     """Logits of plain networks: ``x`` (S, K or 1, inputs) -> ``(S, K, classes)``."""
-    x = x.transpose(0, 1)
-    for place, layer in enumerate(weights):
-        x = (activation(x) if place else x) @ layer[:, :-1] + layer[:, -1:]
-    return x.transpose(0, 1)
+    for place, layer in enumerate(weights):  # einsum makes one matrix product of an x that all share
+        x = torch.einsum("ska,kab->skb", activation(x) if place else x, layer[:, :-1]) + layer[:, -1]
+    return x
 
 
 def with_bias(x: Tensor) -> Tensor:
@@ -187,7 +188,7 @@ def logarithmic(steps: int, points: int = 25) -> tuple[int, ...]:
     return tuple(sorted({round(steps ** (place / (points - 1))) for place in range(points)}))
 
 
-def _batches(n: int, batch: int, steps: int, seeds: Sequence[int]) -> Iterator[Tensor]:
+def batches(n: int, batch: int, steps: int, seeds: Sequence[int]) -> Iterator[Tensor]:
     """Indices of examples, ``(batch, K)``; each seed goes its own way."""
     generators = [torch.Generator().manual_seed(10_000 + seed) for seed in seeds]
     for _ in range(steps):

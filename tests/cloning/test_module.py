@@ -69,7 +69,7 @@ def test_errors_shrink(target: str) -> None:
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_curves_are_logged(tmp_path: Path) -> None:
+def test_curves_are_logged() -> None:
     module = CloningModule(RECIPE, every=15)
     running = trainer(max_epochs=module.epochs)
     running.fit(module)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from lightning_vsml.cloning.structure import PROTOCOL, Clone, Dense, Symmetric
 from lightning_vsml.cloning.targets import TARGETS
 from lightning_vsml.parts import Stability
+from lightning_vsml.ticks.reference import unroll
 
 G, A, B, S = 2, 3, 4, 5
 
@@ -90,8 +91,6 @@ def test_what_is_encoded_is_decoded(target: str, kind: str) -> None:
 @pytest.mark.parametrize("target", sorted(TARGETS))
 def test_every_parameter_of_a_cell_is_learned(target: str) -> None:
     """Each one moves what is compared; of a symmetric one, as far as its mask lets it."""
-    from lightning_vsml.ticks.reference import unroll
-
     for clone in (symmetric(target, 2, 2), Dense(TARGETS[target], 6, None).double()):
         state = clone.encode(tuple(torch.randn(G, A, B).double() for _ in TARGETS[target].memories))
         x, e = torch.randn(S, G, A).double(), torch.randn(S, G, B).double()

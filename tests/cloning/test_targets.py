@@ -52,10 +52,8 @@ def test_oja_finds_the_principal_component() -> None:
     w = 0.1 * torch.randn(A, 1, dtype=torch.float64)
     memories = (w.expand(A, B).contiguous(),)
     for x in data.split(S):
-        _, memories, _ = step(
-            "oja", x, 0.1 * (x @ memories[0]), memories
-        )  # feedback: the output, at a tenth of the rate
-        memories = (memories[0],)
+        feedback = 0.1 * (x @ memories[0])  # the output, at a tenth of the rate
+        _, memories, _ = step("oja", x, feedback, memories)
     w = memories[0][:, 0]
     assert abs(float(w @ directions[:, 0])) / float(w.norm()) > 0.98
 

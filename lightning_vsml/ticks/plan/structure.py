@@ -149,12 +149,21 @@ def _entries(cell: Cell) -> dict[str, list[list[Entry]]]:
     entries: dict[str, list[list[Entry]]] = {}
     for name, parameter in zip(("W", "V", "U", "b"), cell[:4], strict=True):
         members = parameter.detach().reshape(cell.population or 1, -1, 4 * cell.units)
-        free = ((members != members[0]).any(0) | learnable).tolist()
+        alike: dict[tuple[float, ...], str] = {}
         entries[name] = [
-            [f"{name}[{row},{column}]" if free[row][column] else value for column, value in enumerate(values)]
-            for row, values in enumerate(members[0].tolist())
+            [_entry(f"{name}[{row},{column}]", values, learnable, alike) for column, values in enumerate(columns)]
+            for row, columns in enumerate(members.permute(1, 2, 0).tolist())
         ]
     return entries
+
+
+def _entry(place: str, values: list[float], learnable: bool, alike: dict[tuple[float, ...], str]) -> Entry:
+    """One entry of all members; what is equal in each of them has one name, and so may gates be equal."""
+    if learnable:
+        return place
+    if all(value == values[0] for value in values):
+        return values[0]
+    return alike.setdefault(tuple(values), place)
 
 
 def _gate(parameters: dict[str, list[list[Entry]]], N: int, tick: Tick, k: int, u: int) -> Gate:
