@@ -63,8 +63,8 @@ def main() -> None:
     except (ValueError, datasets.DatasetError) as error:
         raise SystemExit(f"error: {error}") from error
     options.out.mkdir(parents=True, exist_ok=True)
-    for old in options.out.glob("*.csv"):
-        old.unlink()
+    for name in ("online", "race", "long"):  # of a run before
+        (options.out / f"{name}.csv").unlink(missing_ok=True)
     console = Console(width=None if Console().is_terminal else 140)
     panels: list[Panel] = []
     for images, batch in product(data, options.batch_size):
