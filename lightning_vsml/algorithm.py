@@ -40,8 +40,7 @@ class LearningAlgorithm:
     Args:
         name: how tables and messages call it.
         cell: the shared LSTM; one column in ``P_b``, and in ``P_f`` one for the layer's output and any number for the
-            neurons' own messages. For a population of K cells, the groups G of
-            every state are K times as many.
+            neurons' own messages. For a population of K cells, the groups G of every state are K times as many.
         protocol: the ticks of a learning step.
         codec: weights <-> memories.
         memory: for each of the N units, whether it is a *memory*. A memory's changes add up over the
