@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from lightning_vsml.curves import Activation, ByOptimizer, Learner, Weights, batches, outputs
+from lightning_vsml.curves import ByOptimizer, Learner, batches
 from lightning_vsml.datasets import Images
+from lightning_vsml.networks import Network, Weights
 
 ROWS = 512  # queries at a time, against all examples seen
 
@@ -21,7 +22,7 @@ ROWS = 512  # queries at a time, against all examples seen
 class Grid(NamedTuple):
     """An optimizer and the learning rates to choose from."""
 
-    learner: Callable[..., Learner]  # gets (weights, activation, lr=)
+    learner: Callable[..., Learner]  # gets (weights, network, lr=)
     rates: tuple[float, ...]
 
 
@@ -47,13 +48,13 @@ class NearestMean(Learner):
     Only shapes are taken from ``weights``, of one layer. Without examples of any class it says the first one.
     """
 
-    def __init__(self, weights: Weights, activation: Activation) -> None:
-        super().__init__(weights, activation)
+    def __init__(self, weights: Weights, network: Network) -> None:
+        super().__init__(weights, network)
         (layer,) = weights
         self.sums, self.counts = torch.zeros_like(layer[:, :-1]), torch.zeros_like(layer[:, -1])  # (K, A, B), (K, B)
 
     def step(self, x: Tensor, y: Tensor) -> Tensor:
-        logits = outputs(self.weights(), x, self.activation)
+        logits = self.network.outputs(self.weights(), x)
         labels = one_hot(y, self.counts.shape[-1]).to(x)
         self.sums += torch.einsum("ska,skb->kab", x, labels)
         self.counts += labels.sum(0)

@@ -12,8 +12,9 @@ from rich import get_console
 from rich.progress import track
 
 from lightning_vsml import LearningAlgorithm
-from lightning_vsml.curves import Activation, ByAlgorithm, Learner, Weights, learning_curves
+from lightning_vsml.curves import ByAlgorithm, Learner, learning_curves
 from lightning_vsml.datasets import Images
+from lightning_vsml.networks import Network, Weights
 
 RACE = 100  # Adam's test accuracy after so many steps is the goal of the race
 TESTED = (*range(1, 11), *range(15, 2 * RACE + 1, 5))  # steps with a test
@@ -45,7 +46,7 @@ class Group:
     def run(
         self,
         name: str,
-        learner: Callable[[Weights, Activation], Learner],
+        learner: Callable[[Weights, Network], Learner],
         lr: float | None,
         at: Sequence[int] = TESTED,
         steps: int | None = None,

@@ -16,8 +16,9 @@ from online import sizes
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from torch import nn
 
-from lightning_vsml.curves import batches, initial, learning_curves
+from lightning_vsml.curves import batches, learning_curves
 from lightning_vsml.datasets import Images
+from lightning_vsml.networks import Dense, Network
 
 ROOT = Path(__file__).parents[1]
 SEEDS = (3, 5)
@@ -64,7 +65,7 @@ def test_a_grid_runs_torch_s_optimizers_and_the_best_one_counts(images: Images) 
             for place, seed in enumerate(SEEDS):
                 net = nn.Linear(6, 4)
                 with torch.no_grad():
-                    (layer,) = initial((6, 4), [seed])
+                    (layer,) = Network((Dense(4),)).initial((6,), [seed])
                     net.weight.copy_(layer[0, :-1].T)
                     net.bias.copy_(layer[0, -1])
                 optimizer = {

@@ -9,10 +9,11 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_vsml import LearningAlgorithm, VSMLLearner
-from lightning_vsml.curves import ByAlgorithm, ByOptimizer, initial, learning_curves, logarithmic, outputs
+from lightning_vsml.curves import ByAlgorithm, ByOptimizer, learning_curves, logarithmic
 from lightning_vsml.datasets import Images
+from lightning_vsml.networks import Dense, Network
 
-SIZES = (6, 8, 4)
+NETWORK = Network((Dense(8), Dense(4)))
 
 
 def images(n: int = 60) -> Images:
@@ -33,7 +34,7 @@ def network(weights: list[torch.Tensor], seed: int) -> nn.Sequential:
 
 
 def test_each_network_is_torch_s_own() -> None:
-    weights = initial(SIZES, [5, 7])
+    weights = NETWORK.initial((6,), [5, 7])
     for place, seed in enumerate((5, 7)):
         torch.manual_seed(seed)
         net = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 4))
@@ -41,12 +42,12 @@ def test_each_network_is_torch_s_own() -> None:
         for mine, theirs in zip(ours.parameters(), net.parameters(), strict=True):
             assert torch.equal(mine, theirs)
         x = torch.rand(9, 6)
-        torch.testing.assert_close(outputs(weights, x.unsqueeze(1), torch.tanh)[:, place], net(x))
+        torch.testing.assert_close(NETWORK.outputs(weights, x.unsqueeze(1))[:, place], net(x))
 
 
 def test_a_stack_learns_as_a_trainer_with_the_learner_does(algorithm: LearningAlgorithm) -> None:
-    weights = initial(SIZES, [0, 1])
-    running = ByAlgorithm(weights, torch.tanh, algorithm, lr=0.2)
+    weights = NETWORK.initial((6,), [0, 1])
+    running = ByAlgorithm(weights, NETWORK, algorithm, lr=0.2)
     x, y = torch.rand(3, 5, 2, 6), torch.randint(0, 4, (3, 5, 2))
     for batch, labels in zip(x, y, strict=True):
         running.step(batch, labels)
@@ -60,8 +61,8 @@ def test_a_stack_learns_as_a_trainer_with_the_learner_does(algorithm: LearningAl
 
 
 def test_optimizers_run_each_network_as_if_alone() -> None:
-    weights = initial(SIZES, [0, 1])
-    running = ByOptimizer(weights, torch.tanh, torch.optim.Adam, lr=0.01)
+    weights = NETWORK.initial((6,), [0, 1])
+    running = ByOptimizer(weights, NETWORK, torch.optim.Adam, lr=0.01)
     x, y = torch.rand(3, 5, 2, 6), torch.randint(0, 4, (3, 5, 2))
     for batch, labels in zip(x, y, strict=True):
         running.step(batch, labels)
