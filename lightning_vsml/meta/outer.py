@@ -87,16 +87,18 @@ class CMAES(Outer):
     ) -> None:
         super().__init__(size, seed)
         diagonal = size > 200 if diagonal is None else diagonal
-        options = {"seed": seed + 1, "verbose": -9, "CMA_diagonal": diagonal, "maxiter": np.inf}
+        options = {
+            "randn": np.random.RandomState(seed).randn,  # its own, which is pickled along
+            "seed": np.nan,  # leaves numpy's global generator alone
+            "verbose": -9,
+            "CMA_diagonal": diagonal,
+            "maxiter": np.inf,
+        }
         options |= {"popsize": population} if population else {}
         self.search = cma.CMAEvolutionStrategy(np.zeros(size), sigma, options)
 
     def step(self, problem: Problem) -> float:
-        with np.random.default_rng().bit_generator.lock:  # pycma draws from numpy's global generator
-            saved = np.random.get_state()
-            np.random.seed((self.seed * 1_000_003 + self.steps) % 2**32)
-            candidates = np.stack(self.search.ask())
-            np.random.set_state(saved)
+        candidates = np.stack(self.search.ask())
         losses = problem.judge(torch.from_numpy(candidates)).double()
         losses = torch.where(losses.isfinite(), losses, WORST)
         self.steps += 1

@@ -146,15 +146,10 @@ def _coordinates(scale: float, eps: float, zeta: float, k: float, rho: float) ->
         Coordinate("rate/mean_norm", 0.1, rate("U", (MEAN_NORM,)) | rate("b", (0,), -TYPICAL)),
         Coordinate("rate/aligned", 0.1, rate("U", (ALIGNED,)) | rate("b", (0,), -TYPICAL)),
         *(Coordinate(f"rate/clock{n}", 0.5, rate("W", (clock,))) for n, clock in enumerate(CLOCKS)),
-        Coordinate(
-            "along", 0.3, at(N, "W", ALONG[:1], "g", written, -along) | at(N, "W", ALONG[1:], "g", written, along)
-        ),
+        Coordinate("along", 0.3, taken),
         Coordinate("recent", 0.2, recent),
         Coordinate("recent/forget", 0.5, at(N, "b", (0,), "f", RECENT)),
-        *(
-            Coordinate(f"recent/clock{place}", 0.5, at(N, "W", (clock,), "f", RECENT))
-            for place, clock in enumerate(CLOCKS)
-        ),
+        *(Coordinate(f"recent/clock{n}", 0.5, at(N, "W", (clock,), "f", RECENT)) for n, clock in enumerate(CLOCKS)),
         Coordinate("mean", 0.5, at(N, "b", (0,), "i", MEAN) | at(N, "b", (0,), "f", MEAN, -1.0)),
     ]
 

@@ -1,0 +1,13 @@
+"""Meta-learning: learning algorithms improved by how well networks learn by them.
+
+``python -m lightning_vsml.meta --preset cpu --out my.safetensors`` makes one; see docs/meta_learning.md. From tasks to
+the search: :mod:`~lightning_vsml.meta.tasks`, :mod:`~lightning_vsml.meta.unroll`,
+:mod:`~lightning_vsml.meta.objective`, :mod:`~lightning_vsml.meta.space`, :mod:`~lightning_vsml.meta.outer`.
+"""
+
+from lightning_vsml.meta.module import MetaLearningModule
+from lightning_vsml.meta.outer import BPTT, CMAES, ES, Outer
+from lightning_vsml.meta.space import Coordinate, Place, Space
+from lightning_vsml.meta.tasks import Task, Tasks
+
+__all__ = ["BPTT", "CMAES", "ES", "Coordinate", "MetaLearningModule", "Outer", "Place", "Space", "Task", "Tasks"]

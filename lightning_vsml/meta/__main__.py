@@ -1,0 +1,124 @@
+"""Command line: ``python -m lightning_vsml.meta --preset cpu --out my.safetensors``.
+
+Every setting of the Trainer and of the module can be given in a file (``--config my.yaml``) or one by one
+(``--model.horizon "[20, 500]"``), as with every LightningCLI; ``--help`` lists them. A preset is such a file.
+"""
+
+import shlex
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from lightning_vsml import checkpoints, datasets
+from lightning_vsml.meta.module import MetaLearningModule
+
+PRESETS = Path(__file__).parent / "presets"
+
+
+class MetaCLI(LightningCLI):
+    """The module and the Trainer, and what is around a run."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
+        parser.add_argument(
+            "--run_dir", type=Path | None, default=None, help="curves and checkpoints (runs/meta/<name>)"
+        )
+        parser.add_argument("--resume", action="store_true", help="continue the run in --run_dir")
+
+    @property
+    def run(self) -> Path:
+        """The folder of curves and checkpoints."""
+        return self.config.run_dir or Path("runs") / "meta" / self.config.out.stem
+
+    def instantiate_trainer(self, **_: Any) -> Trainer:
+        out, last = self.config.out, self.run / "last.ckpt"
+        if out.suffix != ".safetensors":
+            raise ValueError(f"--out should end in .safetensors, got {str(out)!r}.")
+        if last.exists() and not self.config.resume:
+            raise ValueError(f"{self.run} holds a run already: --resume continues it; choose another --run_dir.")
+        if self.config.resume and not last.exists():
+            raise ValueError(f"there is nothing to resume in {self.run}: {last.name} is not there.")
+        return super().instantiate_trainer(
+            logger=TensorBoardLogger(self.run, name="", version=""),
+            callbacks=[
+                ModelCheckpoint(self.run, filename="last", enable_version_counter=False),
+                TQDMProgressBar(refresh_rate=1),
+            ],
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Meta-train; write the best algorithm by held-out tasks, and its card."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    for hint in ("Checkpoint directory .* exists", "The 'train_dataloader' does not have many workers"):
+        warnings.filterwarnings("ignore", hint)
+    started = time.time()
+    try:
+        cli = MetaCLI(
+            MetaLearningModule,
+            run=False,
+            args=_with_preset(given),
+            save_config_callback=None,
+            trainer_defaults={"enable_model_summary": False, "log_every_n_steps": 1, "use_distributed_sampler": False},
+        )
+        module, trainer = cli.model, cli.trainer
+        trainer.fit(module, ckpt_path=str(cli.run / "last.ckpt") if cli.config.resume else None)
+    except (ValueError, MisconfigurationException, datasets.DatasetError, MemoryError) as error:
+        raise SystemExit(f"python -m lightning_vsml.meta: {error}") from error
+    if trainer.interrupted:
+        raise SystemExit(f"stopped after {module.search.steps} steps; --resume continues from the last checkpoint.")
+    if trainer.is_global_zero:
+        _write(module, trainer, cli.config.out, given, None if cli.config.resume else time.time() - started)
+
+
+def _write(module: MetaLearningModule, trainer: Trainer, out: Path, given: list[str], seconds: float | None) -> None:
+    device = trainer.strategy.root_device
+    algorithm = module.cpu().algorithm(module.best)
+    algorithm.card.update(kind="meta-learned", start=module.space.start.name)
+    made_by = {
+        "command": shlex.join(["python -m lightning_vsml.meta", *given]).replace("'", ""),
+        "recipe": module.recipe,
+        "coordinates": {
+            coordinate.name: round(float(value), 4)
+            for coordinate, value in zip(module.space.coordinates, module.best, strict=True)
+        },
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "steps": module.search.steps,
+        "skipped_steps": module.search.skipped,
+    }
+    if seconds is not None:
+        made_by["minutes"] = round(seconds / 60, 1)
+    checkpoints.save(algorithm, out, made_by=made_by)
+    if module.held_out:
+        gain = {
+            "data": "held-out tasks",
+            "log(error of the best optimizer / own error)": round(float(module.best_gain), 4),
+        }
+        checkpoints.record(out, gain)
+    print(f"wrote {out} and {checkpoints.card_path(out)}")
+
+
+def _with_preset(arguments: list[str]) -> list[str]:
+    """``--preset NAME`` as the ``--config`` of a shipped file."""
+    if "--preset" not in arguments:
+        return arguments
+    place = arguments.index("--preset")
+    name = arguments[place + 1] if place + 1 < len(arguments) else ""
+    known = sorted(path.stem for path in PRESETS.glob("*.yaml"))
+    if name not in known:
+        raise ValueError(f"--preset should be one of {', '.join(known)}, got {name!r}.")
+    return ["--config", str(PRESETS / f"{name}.yaml"), *arguments[:place], *arguments[place + 2 :]]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,299 @@
+"""Meta-training as a LightningModule."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
+
+from lightning_vsml import datasets
+from lightning_vsml.algorithm import LearningAlgorithm
+from lightning_vsml.datasets import Images
+from lightning_vsml.meta.heldout import HeldOut, Standing
+from lightning_vsml.meta.objective import meta_loss
+from lightning_vsml.meta.outer import CMAES, Outer
+from lightning_vsml.meta.spaces import SPACES
+from lightning_vsml.meta.tasks import Task, Tasks
+from lightning_vsml.meta.unroll import begin, unroll
+from lightning_vsml.ticks import State
+
+HELD_OUT = 7_919  # added to the seed, for tasks of another sequence
+
+
+class MetaLearningModule(LightningModule):
+    """Improves a learning algorithm by an outer optimizer.
+
+    Every step, candidates learn a few tasks from scratch and are judged by how well they did. With several processes,
+    each judges its share of the candidates (or of the tasks, for gradients) on the same tasks, so that results do not
+    depend on their number. All that happened is in the checkpoint, so that a run which was stopped resumes to the same
+    end.
+
+    Args:
+        tasks: the distribution of tasks.
+        outer: makes the outer optimizer, from the number of coordinates.
+        space: where the search goes, see :data:`~lightning_vsml.meta.spaces.SPACES`.
+        tasks_per_step: how many tasks a candidate is judged by.
+        horizon: range of the length of an unroll in learning steps, log-uniform.
+        lengthen: steps until the longest horizon is reached, from the shortest; 0: it is there from the start.
+        seeds: networks for each task.
+        errors: share of error rates in the meta-loss, see :func:`~lightning_vsml.meta.objective.meta_loss`; gradients
+            are those of the cross-entropy.
+        segment: learning steps between checkpoints of a gradient, see :func:`~lightning_vsml.meta.unroll.unroll`.
+        every: steps of an epoch, after which held-out tasks are run and a checkpoint may be saved.
+        held_out: how many held-out tasks; 0: none.
+        held_out_tasks: their distribution, if it is another.
+        held_out_steps: how long they are.
+        data_dir: where image data sets lie.
+        seed: of everything.
+
+    Raises:
+        ValueError: a value is out of range.
+    """
+
+    def __init__(
+        self,
+        tasks: Tasks = Tasks(),  # noqa: B008
+        outer: Callable[[int], Outer] = CMAES,
+        space: str = "modulated_backprop",
+        tasks_per_step: int = 4,
+        horizon: tuple[int, int] = (20, 200),
+        lengthen: int = 0,
+        seeds: int = 1,
+        errors: float = 0.5,
+        segment: int = 10,
+        every: int = 10,
+        held_out: int = 8,
+        held_out_tasks: Tasks | None = None,
+        held_out_steps: int = 300,
+        data_dir: Path = Path("data"),
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if space not in SPACES:
+            raise ValueError(f"space should be one of {', '.join(map(repr, SPACES))}, got {space!r}.")
+        if not 0 < horizon[0] <= horizon[1]:
+            raise ValueError(f"horizon should be a range from short to long, got {horizon[0]} to {horizon[1]}.")
+        for what, value in {"tasks_per_step": tasks_per_step, "seeds": seeds, "every": every}.items():
+            if value < 1:
+                raise ValueError(f"{what} should be at least 1, got {value}.")
+        self.automatic_optimization = False
+        self.tasks, self.horizon, self.lengthen, self.seeds = tasks, tuple(horizon), lengthen, seeds
+        self.tasks_per_step, self.errors, self.segment, self.every = tasks_per_step, errors, segment, every
+        self.held_out, self.held_out_steps = held_out, held_out_steps
+        self.held_out_tasks = held_out_tasks or tasks
+        self.data_dir, self.seed = Path(data_dir), seed
+        self.space_name, self.space = space, SPACES[space]()
+        self.search = outer(self.space.size)
+        self.u = nn.Parameter(torch.zeros(self.space.size, dtype=torch.float64))  # where the search is
+        for name, start in (("best", torch.zeros_like(self.u)), ("best_gain", torch.tensor(-torch.inf))):
+            self.register_buffer(name, start.detach())
+        self.best: Tensor
+        self.best_gain: Tensor
+        self._living: list[tuple[Task, int, list[State]]] = []
+
+    # what the Trainer needs
+
+    def train_dataloader(self) -> DataLoader:
+        """Numbers of steps, the same on every process."""
+        return DataLoader(_Numbers(self.every), batch_size=None)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """One that only counts steps: the search moves ``u``."""
+        return torch.optim.SGD([self.u], lr=0.0)
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        """A step of the outer optimizer."""
+        loss = self.search.step(self)
+        with torch.no_grad():
+            self.u.copy_(self.search.best)
+        self.optimizers().step()
+        self.log("meta_loss", loss, prog_bar=True, on_step=True, on_epoch=False, batch_size=1)
+        self.log("skipped", float(self.search.skipped), on_step=True, on_epoch=False, batch_size=1)
+        for coordinate, value in zip(self.space.coordinates[:50], self.u.tolist(), strict=False):
+            self.log(f"u/{coordinate.name}", value, on_step=True, on_epoch=False, batch_size=1)
+
+    def on_train_epoch_end(self) -> None:
+        """Held-out tasks; the best algorithm by them is kept."""
+        self._living = []  # particles live no longer than an epoch, so that a checkpoint needs not hold them
+        if not self.held_out:
+            self.best.copy_(self.u)
+            return
+        if self.global_rank == 0:
+            standing = self.standing.judge(self.algorithm(self.u.detach()))
+            if standing.gain > float(self.best_gain):
+                self.best_gain.fill_(standing.gain)
+                self.best.copy_(self.u)
+            self._show(standing)
+        gain, best = (self.trainer.strategy.broadcast(tensor) for tensor in (self.best_gain, self.best))
+        self.best_gain.copy_(gain)
+        self.best.copy_(best)
+        self.log("held_out_gain", self.best_gain, prog_bar=True, batch_size=1)
+
+    # the problem that the outer optimizer sees
+
+    def judge(self, candidates: Tensor) -> Tensor:
+        """The meta-loss of each of K candidates on this step's tasks, ``(K,)``."""
+        losses = candidates.new_zeros(len(candidates))
+        own = torch.arange(self.global_rank, len(candidates), self.trainer.world_size)
+        if len(own):
+            population = self.algorithm(candidates[own])
+            with torch.no_grad():
+                losses[own] = sum(
+                    self._finite(self._lost(population, task, steps)) for task, steps in self._tasks()
+                ).to(losses)
+        return self._summed(losses) / self.tasks_per_step
+
+    def gradient(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """The meta-loss at ``u`` and its gradient."""
+        u = u.clone().requires_grad_()
+        total, gradient = u.new_zeros(1), torch.zeros_like(u)
+        for number, (task, steps) in enumerate(self._tasks()):
+            if number % self.trainer.world_size != self.global_rank:
+                continue
+            with torch.enable_grad():
+                loss = self._lost(self.algorithm(u), task, steps, self.segment).sum()
+                (slope,) = torch.autograd.grad(loss, u)
+            total, gradient = total + loss.detach().to(total), gradient + slope
+        return self._summed(total)[0] / self.tasks_per_step, self._summed(gradient) / self.tasks_per_step
+
+    def go_on(self, perturbations: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Truncated unrolls of the shortest horizon, until tasks have reached the longest one."""
+        candidates, (truncation, longest) = u + perturbations, self.horizon
+        fresh = not self._living
+        own = torch.arange(self.global_rank, len(candidates), self.trainer.world_size)
+        population, losses = self.algorithm(candidates[own]), candidates.new_zeros(len(candidates))
+        if fresh:
+            self._living = [(task, 0, begin(population, task, self.seeds)) for task, _ in self._tasks()]
+        following = []
+        with torch.no_grad():
+            for task, step, states in self._living:
+                batches = task.batches(truncation, self.seeds, start=step)
+                unrolled = unroll(population, task.network, states, batches)
+                losses[own] += self._finite(meta_loss(unrolled, self.errors, start=step)).to(losses)
+                following.append((task, step + truncation, unrolled.states))
+        self._living = following if following[0][1] < longest else []
+        return self._summed(losses) / self.tasks_per_step, torch.full((len(candidates),), fresh)
+
+    def algorithm(self, u: Tensor) -> LearningAlgorithm:
+        """The algorithm at ``u``, or a population, on this module's device."""
+        return self.space.algorithm(u.cpu()).to(self.device)
+
+    def _tasks(self) -> list[tuple[Task, int]]:
+        """The tasks of this step, and how long each is."""
+        number, (short, longest) = self.search.steps, self.horizon
+        reached = min(1.0, (number + 1) / self.lengthen) if self.lengthen else 1.0
+        tasks = []
+        for place in range(number * self.tasks_per_step, (number + 1) * self.tasks_per_step):
+            share = reached * float(torch.rand((), generator=torch.Generator().manual_seed(self.seed + place)))
+            steps = round(short * (longest / short) ** share)
+            tasks.append((self.tasks.sample(place, self.images, self.seed), steps))
+        return tasks
+
+    def _lost(self, algorithm: LearningAlgorithm, task: Task, steps: int, segment: int = 0) -> Tensor:
+        batches = task.batches(steps, self.seeds)
+        try:
+            states = begin(algorithm, task, self.seeds)
+            unrolled = unroll(algorithm, task.network, states, batches, segment=segment)
+        except (MemoryError, RuntimeError) as error:
+            if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "memory" not in str(error):
+                raise
+            raise MemoryError(
+                f"out of memory on the task {task.name!r} with a population of {algorithm.cell.population or 1}. Lower "
+                "outer.population, seeds, tasks.hidden or tasks.sizes; for gradients also horizon or segment."
+            ) from error
+        return meta_loss(unrolled, 0.0 if segment else self.errors)
+
+    @staticmethod
+    def _finite(losses: Tensor) -> Tensor:
+        return torch.where(losses.isfinite(), losses, torch.inf)
+
+    def _summed(self, tensor: Tensor) -> Tensor:
+        """Over processes."""
+        if self.trainer.world_size == 1:
+            return tensor
+        return self.trainer.strategy.reduce(tensor.to(self.device), reduce_op="sum").to(tensor)
+
+    # held-out tasks and what is shown of them
+
+    @cached_property
+    def images(self) -> dict[str, Images]:
+        """The data sets of all tasks."""
+        names = {*self.tasks.images, *(self.held_out_tasks.images if self.held_out else ())}
+        return {name: datasets.load(name, self.data_dir) for name in sorted(names)}
+
+    @cached_property
+    def standing(self) -> HeldOut:
+        """The held-out tasks."""
+        tasks = [
+            self.held_out_tasks.sample(number, self.images, self.seed + HELD_OUT) for number in range(self.held_out)
+        ]
+        return HeldOut(tasks, self.held_out_steps)
+
+    def _show(self, standing: Standing) -> None:
+        for logger in self.loggers:
+            if hasattr(logger.experiment, "add_figure"):
+                from lightning_vsml.meta.figure import draw
+
+                figure = draw(standing, [task.name for task in self.standing.tasks])
+                logger.experiment.add_figure("held-out tasks", figure, self.global_step)
+            curves = {"best so far": standing.accuracy, **standing.baselines}
+            logger.log_metrics(
+                {f"held_out/{name}": float(curve.mean()) for name, curve in curves.items()}
+                | {"held_out/gain": standing.gain},
+                self.global_step,
+            )
+
+    # checkpoints
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What a run is, in plain types."""
+        return {
+            "space": self.space_name,
+            "tasks": {name: list(v) if isinstance(v, tuple | list) else v for name, v in asdict(self.tasks).items()},
+            "outer": type(self.search).__name__,
+            "tasks_per_step": self.tasks_per_step,
+            "horizon": list(self.horizon),
+            "lengthen": self.lengthen,
+            "seeds": self.seeds,
+            "errors": self.errors,
+            "seed": self.seed,
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The search and the recipe travel along."""
+        checkpoint["search"], checkpoint["recipe"] = self.search.state(), self.recipe
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """A run resumes with the recipe it was started with.
+
+        Raises:
+            MisconfigurationException: it is another one.
+        """
+        theirs, ours = checkpoint.get("recipe", {}), self.recipe
+        if theirs != ours:
+            parts = sorted(name for name in {*theirs, *ours} if theirs.get(name) != ours.get(name))
+            raise MisconfigurationException(
+                f"the checkpoint's run has another recipe: {', '.join(parts)} differ. Resume with the same settings, or "
+                "start a new run."
+            )
+        self.search.restore(checkpoint["search"])
+
+
+class _Numbers(IterableDataset):
+    """0 to n - 1; iterable, so that no sampler divides it among processes."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def __iter__(self):
+        return iter(range(self.n))
+
+    def __len__(self) -> int:
+        return self.n
