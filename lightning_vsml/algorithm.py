@@ -119,7 +119,7 @@ class LearningAlgorithm:
 
     def forward(self, state: State, x: Tensor) -> Tensor:
         """A layer's output by the forward ticks: ``x`` (R, G, A) -> ``(R, G, B)``."""
-        return self._implementation.forward(state, x)[..., 0].contiguous()
+        return self._implementation.forward(state, x).select(-1, 0).contiguous()
 
     def learn(self, state: State, x: Tensor, e: Tensor, samples: int) -> tuple[Change, Tensor]:
         """The learn ticks; where they feed the neurons' own messages, the forward ticks before, to find those.

@@ -121,13 +121,14 @@ def carried(ticks: tuple[Tick, ...]) -> int:
     return max(len(tick.backward) for tick in ticks)
 
 
-def carry(ticks: tuple[Tick, ...], e: Tensor, own: Tensor | None) -> Tensor:
-    """Feedback (R, G, B) and own messages (R, G, B, O), as far as ``ticks`` feed them, side by side: ``(R, G, B, C)``.
+def carry(C: int, e: Tensor, own: Tensor | None) -> Tensor:
+    """Feedback (R, G, B) and own messages (R, G, B, O), the first C of them, side by side: ``(R, G, B, C)``.
 
     Raises:
         ValueError: there are fewer own messages than the ticks feed.
     """
-    wanted, have = carried(ticks) - 1, 0 if own is None else own.shape[-1]
-    if have < wanted:
-        raise ValueError(f"own should hold the {wanted} own messages that the ticks feed, got {have}.")
-    return torch.cat([e.unsqueeze(-1), own[..., :wanted]], -1) if wanted else e.unsqueeze(-1)
+    if C == 1:
+        return e.unsqueeze(-1)
+    if (have := 0 if own is None else own.shape[-1]) < C - 1:
+        raise ValueError(f"own should hold the {C - 1} own messages that the ticks feed, got {have}.")
+    return torch.cat([e.unsqueeze(-1), own[..., : C - 1]], -1)

@@ -69,14 +69,14 @@ class Compiled(ABC):
         """As :meth:`lightning_vsml.ticks.sliced.Sliced.forward`."""
         if self._leaves(*state, x):
             return self.eager.forward(state, x)
-        e = carry(self._protocol[0], x.new_zeros(*x.shape[:2], state.h.shape[-2]), None)
+        e = carry(self.outputs["forward"].carried, x.new_zeros(*x.shape[:2], state.h.shape[-2]), None)
         return self._run("forward", state, x, e)[1]
 
     def learn(self, state: State, x: Tensor, e: Tensor, own: Tensor | None = None) -> tuple[State, Tensor]:
         """As :meth:`lightning_vsml.ticks.sliced.Sliced.learn`."""
         if self._leaves(*state, x, e, *(() if own is None else (own,))):
             return self.eager.learn(state, x, e, own)
-        return self._run("learn", state, x, carry(self._protocol[1], e, own))
+        return self._run("learn", state, x, carry(self.outputs["learn"].carried, e, own))
 
     def _leaves(self, *tensors: Tensor) -> bool:
         if any(tensor.numel() == 0 or not _has_memory(tensor) for tensor in tensors):

@@ -9,7 +9,7 @@ cache, and only sums over them are kept.
 import torch
 from torch import Tensor
 
-from lightning_vsml.ticks.cell import Cell, State, Tick, carry
+from lightning_vsml.ticks.cell import Cell, State, Tick, carried, carry
 from lightning_vsml.ticks.sliced import Sliced
 
 # Elements of one gate of one slice; 2 MB in float32. Measured best on two CPU cores for 784 x 32 synapses.
@@ -52,7 +52,7 @@ def unroll(cell: Cell, ticks: tuple[Tick, ...], state: State, x: Tensor, e: Tens
     Returns:
         The state of every row after the last tick, ``(R, G, A, B, N)``.
     """
-    told = carry(ticks, e, own).unbind(-1)
+    told = carry(carried(ticks), e, own).unbind(-1)
     for step in ticks:
         state = tick(cell, state, _feed((x,), (step.x,), cell.V), _feed(told, step.backward, cell.U))
     return State(*(part.expand(x.shape[0], -1, -1, -1, -1) for part in state))  # rows, even if nothing was fed

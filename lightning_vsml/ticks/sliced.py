@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from lightning_vsml.ticks.cell import Cell, State, Tick, carry
+from lightning_vsml.ticks.cell import Cell, State, Tick, carried, carry
 
 
 class Sliced(ABC):
@@ -42,7 +42,7 @@ class Sliced(ABC):
         Returns:
             ``sum_a h_ab P_f``, shape ``(R, G, B, M_f')``: the layer's output, then own messages.
         """
-        e = carry(self.forward_ticks, x.new_zeros(*x.shape[:2], state.h.shape[-2]), None)
+        e = carry(carried(self.forward_ticks), x.new_zeros(*x.shape[:2], state.h.shape[-2]), None)
         rows = self._slices("forward", state, x, e)
         return torch.cat([self._each(self._forward, (1,), state, *few)[0] for few in rows])
 
@@ -61,7 +61,7 @@ class Sliced(ABC):
         """
         h, c = torch.zeros_like(state.h), torch.zeros_like(state.c)
         messages = []
-        for few in self._slices("learn", state, x, carry(self.learn_ticks, e, own)):
+        for few in self._slices("learn", state, x, carry(carried(self.learn_ticks), e, own)):
             change_h, change_c, message = self._each(self._learn, (0, 0, 1), state, *few)
             h, c = h + change_h, c + change_c
             messages.append(message)

@@ -65,8 +65,8 @@ class Native(Compiled):
     def _synapses(self, phase: str, h: Tensor, c: Tensor, x: Tensor, e: Tensor, dh: Tensor, dc: Tensor) -> Tensor:
         (R, G, A), B, M = x.shape, e.shape[-2], len(self.outputs[phase].messages)
         message = x.new_empty(M, R, G, A, B)
-        told = e.movedim(-1, 1).unsqueeze(-2)
-        inputs = (rows.expand(*rows.shape[:-2], A, B).contiguous() for rows in (x.unsqueeze(-1), told))
+        each_x, each_e = x.unsqueeze(-1).expand(R, G, A, B), e.permute(0, 3, 1, 2).unsqueeze(-2).expand(-1, -1, G, A, B)
+        inputs = (each_x.contiguous(), each_e.contiguous())
         self._call(f"{phase}_synapses", (G, A, B, R), h, c, *inputs, dh, dc, message)
         return message.sum(-1 if self.outputs[phase].backward else -2).permute(1, 2, 3, 0)
 
