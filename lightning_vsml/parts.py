@@ -68,7 +68,7 @@ class Codec(NamedTuple):
         Raises:
             ValueError: ``decode @ encode`` is not 1.
         """
-        round_trip = float(self.decode.double() @ self.encode.double())
+        round_trip = float(self.decode.detach().double() @ self.encode.detach().double())
         if not abs(round_trip - 1) < 1e-5:
             raise ValueError(
                 f"codec.decode @ codec.encode should be 1, so that a weight survives; got {round_trip:.6g}."

@@ -10,7 +10,6 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_vsml import datasets
 from lightning_vsml.algorithm import LearningAlgorithm
@@ -99,9 +98,9 @@ class MetaLearningModule(LightningModule):
 
     # what the Trainer needs
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> range:
         """Numbers of steps, the same on every process."""
-        return DataLoader(_Numbers(self.every), batch_size=None)
+        return range(self.every)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """One that only counts steps: the search moves ``u``."""
@@ -122,13 +121,13 @@ class MetaLearningModule(LightningModule):
         """Held-out tasks; the best algorithm by them is kept."""
         self._living = []  # particles live no longer than an epoch, so that a checkpoint needs not hold them
         if not self.held_out:
-            self.best.copy_(self.u)
+            self.best.copy_(self.u.detach())
             return
         if self.global_rank == 0:
             standing = self.standing.judge(self.algorithm(self.u.detach()))
             if standing.gain > float(self.best_gain):
                 self.best_gain.fill_(standing.gain)
-                self.best.copy_(self.u)
+                self.best.copy_(self.u.detach())
             self._show(standing)
         gain, best = (self.trainer.strategy.broadcast(tensor) for tensor in (self.best_gain, self.best))
         self.best_gain.copy_(gain)
@@ -257,7 +256,7 @@ class MetaLearningModule(LightningModule):
         return {
             "space": self.space_name,
             "tasks": {name: list(v) if isinstance(v, tuple | list) else v for name, v in asdict(self.tasks).items()},
-            "outer": type(self.search).__name__,
+            "outer": {"name": type(self.search).__name__, **self.search.settings},
             "tasks_per_step": self.tasks_per_step,
             "horizon": list(self.horizon),
             "lengthen": self.lengthen,
@@ -280,20 +279,7 @@ class MetaLearningModule(LightningModule):
         if theirs != ours:
             parts = sorted(name for name in {*theirs, *ours} if theirs.get(name) != ours.get(name))
             raise MisconfigurationException(
-                f"the checkpoint's run has another recipe: {', '.join(parts)} differ. Resume with the same settings, or "
-                "start a new run."
+                f"the checkpoint's run has another recipe: {', '.join(parts)} differ. Resume with the same settings, "
+                "or start a new run."
             )
         self.search.restore(checkpoint["search"])
-
-
-class _Numbers(IterableDataset):
-    """0 to n - 1; iterable, so that no sampler divides it among processes."""
-
-    def __init__(self, n: int) -> None:
-        self.n = n
-
-    def __iter__(self):
-        return iter(range(self.n))
-
-    def __len__(self) -> int:
-        return self.n
