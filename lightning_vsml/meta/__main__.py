@@ -30,9 +30,7 @@ class MetaCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
-        parser.add_argument(
-            "--run_dir", type=Path | None, default=None, help="curves and checkpoints (runs/meta/<name>)"
-        )
+        parser.add_argument("--run_dir", type=Path | None, default=None, help="for curves and checkpoints")
         parser.add_argument("--resume", action="store_true", help="continue the run in --run_dir")
 
     @property
@@ -60,7 +58,7 @@ class MetaCLI(LightningCLI):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Meta-train; write the best algorithm by held-out tasks, and its card."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    for hint in ("Checkpoint directory .* exists", "The 'train_dataloader' does not have many workers"):
+    for hint in ("Checkpoint directory .* exists", "LightningCLI's args parameter"):  # its own folder; the preset's
         warnings.filterwarnings("ignore", hint)
     started = time.time()
     try:
@@ -69,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             run=False,
             args=_with_preset(given),
             save_config_callback=None,
+            seed_everything_default=False,  # every random number has a seed of its own
             trainer_defaults={"enable_model_summary": False, "log_every_n_steps": 1, "use_distributed_sampler": False},
         )
         module, trainer = cli.model, cli.trainer
@@ -100,11 +99,8 @@ def _write(module: MetaLearningModule, trainer: Trainer, out: Path, given: list[
         made_by["minutes"] = round(seconds / 60, 1)
     checkpoints.save(algorithm, out, made_by=made_by)
     if module.held_out:
-        gain = {
-            "data": "held-out tasks",
-            "log(error of the best optimizer / own error)": round(float(module.best_gain), 4),
-        }
-        checkpoints.record(out, gain)
+        gain = round(float(module.best_gain), 4)
+        checkpoints.record(out, {"data": "held-out tasks", "log(error of the best optimizer / own error)": gain})
     print(f"wrote {out} and {checkpoints.card_path(out)}")
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -40,7 +41,7 @@ class Standing(NamedTuple):
         """In three windows, ``(tasks, 3)``; not below half a percent."""
         steps = accuracy.shape[1]
         edges = (0, max(1, steps // 12), max(2, steps // 4), steps)
-        windows = [accuracy[:, a:b].mean(1) for a, b in zip(edges, edges[1:], strict=False)]
+        windows = [accuracy[:, first:last].mean(1) for first, last in pairwise(edges)]
         return 1.005 - torch.stack(windows, 1)
 
 

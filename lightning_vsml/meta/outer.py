@@ -41,13 +41,16 @@ class Outer(ABC):
     Args:
         size: n, coordinates of the search.
         seed: of its random numbers.
+        settings: all others, for the record.
 
     Attributes:
-        skipped: steps that were not taken because nothing finite was found.
+        steps: how many were taken.
+        skipped: how many of them moved nothing, because nothing finite was found.
     """
 
-    def __init__(self, size: int, seed: int = 0) -> None:
-        self.size, self.seed, self.skipped, self.steps = size, seed, 0, 0
+    def __init__(self, size: int, seed: int = 0, **settings: Any) -> None:
+        self.size, self.seed, self.settings = size, seed, {"seed": seed, **settings}
+        self.steps = self.skipped = 0
 
     @abstractmethod
     def step(self, problem: Problem) -> float:
@@ -85,8 +88,8 @@ class CMAES(Outer):
     def __init__(
         self, size: int, population: int = 0, sigma: float = 0.1, diagonal: bool | None = None, seed: int = 0
     ) -> None:
-        super().__init__(size, seed)
         diagonal = size > 200 if diagonal is None else diagonal
+        super().__init__(size, seed, population=population, sigma=sigma, diagonal=diagonal)
         options = {
             "randn": np.random.RandomState(seed).randn,  # its own, which is pickled along
             "seed": np.nan,  # leaves numpy's global generator alone
@@ -131,8 +134,8 @@ class _Descent(Outer):
         seed: of the random numbers.
     """
 
-    def __init__(self, size: int, lr: float, clip: float = 1.0, seed: int = 0) -> None:
-        super().__init__(size, seed)
+    def __init__(self, size: int, lr: float, clip: float = 1.0, seed: int = 0, **settings: Any) -> None:
+        super().__init__(size, seed, lr=lr, clip=clip, **settings)
         self.u = torch.zeros(size, dtype=torch.float64, requires_grad=True)
         self.clip, self.adam = clip, torch.optim.Adam([self.u], lr=lr)
 
@@ -211,7 +214,7 @@ class ES(_Descent):
         persistent: bool = False,
         seed: int = 0,
     ) -> None:
-        super().__init__(size, lr, clip, seed)
+        super().__init__(size, lr, clip, seed, population=population, std=std, persistent=persistent)
         if population < 2 or population % 2:
             raise ValueError(f"population should be an even number from 2, for antithetic pairs, got {population}.")
         self.population, self.std, self.persistent = population, std, persistent
