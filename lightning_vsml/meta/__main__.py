@@ -83,18 +83,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _write(module: MetaLearningModule, trainer: Trainer, out: Path, given: list[str], seconds: float | None) -> None:
     device = trainer.strategy.root_device
     algorithm = module.cpu().algorithm(module.best)
+    earlier = module.space.start.card.get("made_by", {})  # of a search that this one has gone on from
     algorithm.card.update(kind="meta-learned", start=module.space.start.name)
     made_by = {
-        "command": shlex.join(["python -m lightning_vsml.meta", *given]).replace("'", ""),
+        "command": _command(given),
         "recipe": module.recipe,
         "coordinates": {
-            coordinate.name: round(float(value), 4)
+            coordinate.name: round(float(value) + earlier.get("coordinates", {}).get(coordinate.name, 0.0), 4)
             for coordinate, value in zip(module.space.coordinates, module.best, strict=True)
         },
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "steps": module.search.steps,
         "skipped_steps": module.search.skipped,
     }
+    if earlier:
+        made_by["earlier"] = earlier
     if seconds is not None:
         made_by["minutes"] = round(seconds / 60, 1)
     checkpoints.save(algorithm, out, made_by=made_by)
@@ -102,6 +105,20 @@ def _write(module: MetaLearningModule, trainer: Trainer, out: Path, given: list[
         gain = round(float(module.best_gain), 4)
         checkpoints.record(out, {"data": "held-out tasks", "log(error of the best optimizer / own error)": gain})
     print(f"wrote {out} and {checkpoints.card_path(out)}")
+
+
+def _command(given: list[str]) -> str:
+    """What was typed, without folders of the machine it was typed on."""
+    told, words = [], iter(given)
+    for word in words:
+        option, _, value = word.partition("=")
+        if option in ("--out", "--run_dir", "--model.data_dir", "--model.start"):
+            value = value or next(words, "")
+            if option in ("--out", "--model.start"):
+                told += [option, Path(value).name]
+        else:
+            told.append(word)
+    return f"python -m lightning_vsml.meta {shlex.join(told)}"
 
 
 def _with_preset(arguments: list[str]) -> list[str]:

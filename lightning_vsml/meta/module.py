@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
-from lightning_vsml import datasets
+from lightning_vsml import checkpoints, datasets
 from lightning_vsml.algorithm import LearningAlgorithm
 from lightning_vsml.datasets import Images
 from lightning_vsml.meta.heldout import HeldOut, Standing
@@ -37,6 +37,7 @@ class MetaLearningModule(LightningModule):
         tasks: the distribution of tasks.
         outer: makes the outer optimizer, from the number of coordinates.
         space: where the search goes, see :data:`~lightning_vsml.meta.spaces.SPACES`.
+        start: name or path of an algorithm that an earlier search in this space has found; ``None``: the space's own.
         tasks_per_step: how many tasks a candidate is judged by.
         horizon: range of the length of an unroll in learning steps, log-uniform.
         lengthen: steps until the longest horizon is reached, from the shortest; 0: it is there from the start.
@@ -60,6 +61,7 @@ class MetaLearningModule(LightningModule):
         tasks: Tasks = Tasks(),  # noqa: B008
         outer: Callable[[int], Outer] = CMAES,
         space: str = "modulated_backprop",
+        start: str | None = None,
         tasks_per_step: int = 4,
         horizon: tuple[int, int] = (20, 200),
         lengthen: int = 0,
@@ -88,6 +90,8 @@ class MetaLearningModule(LightningModule):
         self.held_out_tasks = held_out_tasks or tasks
         self.data_dir, self.seed = Path(data_dir), seed
         self.space_name, self.space = space, SPACES[space]()
+        if start is not None:
+            self.space = self.space.around(checkpoints.load(start if "." not in start else Path(start)))
         self.search = outer(self.space.size)
         self.u = nn.Parameter(torch.zeros(self.space.size, dtype=torch.float64))  # where the search is
         for name, start in (("best", torch.zeros_like(self.u)), ("best_gain", torch.tensor(-torch.inf))):
@@ -255,6 +259,7 @@ class MetaLearningModule(LightningModule):
         """What a run is, in plain types."""
         return {
             "space": self.space_name,
+            "start": self.space.start.name,
             "tasks": {name: list(v) if isinstance(v, tuple | list) else v for name, v in asdict(self.tasks).items()},
             "outer": {"name": type(self.search).__name__, **self.search.settings},
             "tasks_per_step": self.tasks_per_step,

@@ -79,6 +79,22 @@ class Space:
                         f"shape {shapes.get(place.parameter)}; parameters are {', '.join(shapes)}."
                     )
 
+    def around(self, start: LearningAlgorithm) -> "Space":
+        """The same directions from another algorithm, which an earlier search in this space has found.
+
+        Raises:
+            ValueError: it has other units, or another protocol.
+        """
+        ours, theirs = (
+            (tuple(p.shape for p in one.cell), one.protocol, one.memory, one.lr) for one in (self.start, start)
+        )
+        if ours != theirs:
+            raise ValueError(
+                f"{start.name!r} can't be where this search starts: units, protocol, memories and lr should be those "
+                f"of {self.start.name!r}."
+            )
+        return replace(self, start=start)
+
     @property
     def size(self) -> int:
         """n."""
