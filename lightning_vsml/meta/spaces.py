@@ -4,31 +4,44 @@ from collections.abc import Callable
 
 from lightning_vsml import checkpoints
 from lightning_vsml.algorithm import LearningAlgorithm
-from lightning_vsml.meta.space import Coordinate, Place, Space
+from lightning_vsml.meta.space import GATES, Coordinate, Place, Space
 from lightning_vsml.meta.spare import modulated_backprop
 
 SATURATED = 20.0  # gates biased beyond are open or shut for good
 
 
-def entries(algorithm: LearningAlgorithm, step: float = 0.1) -> Space:
-    """Every parameter of ``algorithm`` that is neither a structural zero nor a constant gate, each by itself.
+def sizes(algorithm: LearningAlgorithm, step: float = 0.1) -> Space:
+    """Every size that occurs among the parameters of ``algorithm``; entries of one size in one gate change together.
+
+    So zeros stay zeros, signs stay signs, and pairs that have to cancel go on to: moved one by one, by a thousandth of
+    their size, they would destroy what they do together. Gates that are open or shut for good stay, and so does the
+    forward path: decoded weights go on to compute what the ticks do.
 
     Args:
         algorithm: where the search starts.
-        step: of the logarithm of an entry's size.
+        step: of the logarithm of a size.
     """
-    coordinates = []
+    N, heard = algorithm.cell.units, {channel for tick in algorithm.protocol.forward for channel in tick.x}
+    sending = set(algorithm.cell.P_f[:, 0].nonzero().flatten().tolist())
+
+    def stays(name: str, row: int, column: int, value: float) -> bool:
+        read_out = column // N == GATES["o"] and column % N in sending
+        forward = name == "P_f" or (name == "V" and row in heard) or (name in ("W", "b") and read_out)
+        return forward or (name == "b" and abs(value) > SATURATED)
+
+    alike: dict[str, dict[Place, float]] = {}
     for name, tensor in algorithm.cell._asdict().items():
         matrix = tensor.unsqueeze(0) if name == "b" else tensor
         for row, column in matrix.nonzero().tolist():
-            if abs(float(matrix[row, column])) < SATURATED or name != "b":
-                coordinates.append(Coordinate(f"{name}[{row},{column}]", step, log={Place(name, row, column): 1.0}))
-    return Space(algorithm, tuple(coordinates))
+            value, gate = float(matrix[row, column]), "" if name == "P_b" else f" {'ifgo'[column // N % 4]}"
+            if not stays(name, row, column, value):
+                alike.setdefault(f"{name}{gate} {abs(value):.4g}", {})[Place(name, row, column)] = 1.0
+    return Space(algorithm, tuple(Coordinate(name, step, log=places) for name, places in alike.items()))
 
 
 SPACES: dict[str, Callable[[], Space]] = {
     "modulated_backprop": modulated_backprop,
-    "backprop": lambda: entries(checkpoints.load("backprop")),
-    "cloned_backprop": lambda: entries(checkpoints.load("cloned_backprop")),
+    "backprop": lambda: sizes(checkpoints.load("backprop")),
+    "cloned_backprop": lambda: sizes(checkpoints.load("cloned_backprop")),
 }
-"""``modulated_backprop``: few tied coordinates, see :mod:`~lightning_vsml.meta.spare`; the others: every parameter."""
+"""``modulated_backprop``: spare units to wire in, see :mod:`~lightning_vsml.meta.spare`; the others: sizes of what is there."""
