@@ -44,4 +44,4 @@ SPACES: dict[str, Callable[[], Space]] = {
     "backprop": lambda: sizes(checkpoints.load("backprop")),
     "cloned_backprop": lambda: sizes(checkpoints.load("cloned_backprop")),
 }
-"""``modulated_backprop``: spare units to wire in, see :mod:`~lightning_vsml.meta.spare`; the others: sizes of what is there."""
+"""``modulated_backprop``: spare units to wire in (:mod:`~lightning_vsml.meta.spare`); the others: what is there."""

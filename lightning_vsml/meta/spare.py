@@ -6,6 +6,7 @@ messages), the age of the synapse, its latest changes. What to do with that is t
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
@@ -20,14 +21,32 @@ WEIGHT, PRODUCT, MESSAGE = (0, 1), (2, 3), 4
 RECENT = (5, 6)  # changes of the weight, forgotten after a while; a pair, so that it can be read out as the weight is
 CLOCKS = (7, 8)
 MEAN = (9, 10)  # of the input, as a pair
-MEAN_SQUARED = (11, 12)  # its square, in the forward tick
-INPUT_SQUARED = (13, 14)  # the input's, in the forward tick
+MEAN_SQUARED = (11, 12)  # its square, in the forward ticks
+INPUT_SQUARED = (13, 14)  # the input's, in the forward ticks
 ALONG = (15, 16)  # the part of an update along the mean input
-N = 17
+PULSE = 17  # 1 in the tick that writes, else 0
+ERROR = (18, 19)  # their difference: the feedback's square
+N = 20
 
-# Channels of the backward message: the feedback, then own messages.
-FEEDBACK, ALIGNED, MEAN_NORM, NORM = range(4)
+# Channels of the forward message: the input in the forward ticks, in learn ticks, and in the last of these.
+FORWARD, LEARN, LAST = range(3)
+# Channels of the backward message: the feedback; own messages in the tick that multiplies, and in the one that writes.
+FEEDBACK = 0
+ALIGNED, MEAN_NORM, NORM = 1, 2, 3
+RATE_ALIGNED, RATE_MEAN_NORM, RATE_NORM = 4, 5, 6
 
+# The first ticks feed nothing: they turn what memories hold (c) into what other units hear (h).
+PROTOCOL = Protocol(
+    forward=(Tick(), Tick(x=(FORWARD,))),
+    learn=(
+        Tick(),
+        Tick(x=(LEARN,), e=(FEEDBACK,), own=(ALIGNED, MEAN_NORM, NORM)),
+        Tick(x=(LEARN, LAST), own=(RATE_ALIGNED, RATE_MEAN_NORM, RATE_NORM)),
+    ),
+)
+
+I, F, G, O = range(4)
+OPEN, SHUT = 25.0, -25.0
 RATE = -5.0  # bias of the gate that writes updates; so low that sigm is exp, and what is added to z multiplies
 MARGIN = 4.0  # the same for a ratio of sums, which is around 1
 SUMS = 2.0**12  # own messages are asinh of sums times this: logarithms, in all but the smallest sums
@@ -36,23 +55,26 @@ PERIODS = (50.0, 1000.0)  # of the clocks, in learning steps
 
 
 def modulated_backprop(lr: float = 0.1) -> Space:
-    """The search space around ``backprop`` with 12 spare units.
+    """The search space around ``backprop`` with 15 spare units.
 
     =======  ====================================================  ==================================================
     units    what they hold                                        what the search may let them do
     =======  ====================================================  ==================================================
     5, 6     latest changes of the weight, a leaky integral        be taken from the weight wherever that is read: what
                                                                    is left is a running average of the weight
-    7, 8     clocks: 1 - exp(-age / period)                        scale updates, lengthen the integral
+    7, 8     clocks: 1 - exp(-age / period)                        scale updates
     9, 10    m: running mean of the input x; and x m, summed
              over inputs: own message 1                            scale updates
     11, 12   m^2, summed over inputs: own message 2                scale updates
     13, 14   x^2, summed over inputs: own message 3                scale updates (normalised least mean squares)
     15, 16   e m (x·m / m·m): the update along the mean input      be taken from the update
+    17       1 in the tick that writes
+    18, 19   e^2                                                   weigh inputs in m
     =======  ====================================================  ==================================================
 
     Own messages arrive as logarithms, and gates far below 0 are exponentials: what is added to their z multiplies.
-    Nothing here depends on the scale of the inputs or on their number except through what the search wires in.
+    Nothing here depends on the scale of the inputs or on their number except through what the search wires in. Whatever
+    it finds, decoded weights compute what the forward ticks do.
 
     Args:
         lr: learning rate of SGD at the start.
@@ -60,68 +82,58 @@ def modulated_backprop(lr: float = 0.1) -> Space:
     program = backprop(lr=lr)
     constants = program.card["constants"]
     scale, eps, zeta, k = (constants[name] for name in ("scale", "eps", "zeta", "k"))
-    cell = _grow(program.cell, scale, eps, k)
-    codec = Codec(*(torch.nn.functional.pad(vector, (0, N - 5)) for vector in program.codec))
     start = replace(
         program,
         name="modulated_backprop",
-        cell=cell,
-        codec=codec,
-        protocol=Protocol(
-            forward=(Tick(x=(0,)),),
-            learn=(
-                Tick(x=(1,), e=(FEEDBACK,), own=(ALIGNED, MEAN_NORM, NORM)),
-                Tick(x=(1,), own=(ALIGNED, MEAN_NORM, NORM)),
-            ),
-        ),
+        cell=_grow(program.cell, eps, k),
+        codec=Codec(*(torch.nn.functional.pad(vector, (0, N - 5)) for vector in program.codec)),
+        protocol=PROTOCOL,
         memory=tuple(unit in WEIGHT for unit in range(N)),
         card={"kind": "constructed", "constants": constants},
     )
     return Space(start, tuple(_coordinates(scale, eps, zeta, k, rho=lr * k / (scale * eps) / _sigm(RATE))))
 
 
-def _grow(program: Cell, scale: float, eps: float, k: float) -> Cell:
+def _grow(program: Cell, eps: float, k: float) -> Cell:
     """The cell of ``backprop`` with the spare units, which it doesn't read."""
-    W, V, U, b, P_f, P_b = (
-        torch.zeros(*shape) for shape in ((N, 4, N), (2, 4, N), (4, 4, N), (1, 4, N), (N, 4), (N, 1))
-    )
-    for new, old in (
-        (W[:5, :, :5], program.W),
-        (V[:, :, :5], program.V),
-        (U[:1, :, :5], program.U),
-        (b[:, :, :5], program.b),
-    ):
-        new.copy_(old.view(-1, 4, 5))
+    W, V, U, b = (torch.zeros(rows, 4, N) for rows in (N, 3, 7, 1))
+    P_f, P_b = torch.zeros(N, 4), torch.zeros(N, 1)
+    for new, old in ((W[:5], program.W), (V[:2], program.V), (U[:1], program.U), (b, program.b)):
+        new[..., :5] = old.view(-1, 4, 5)
     P_f[:5, :1], P_b[:5] = program.P_f, program.P_b
-    I, F, G, O = range(4)
-    OPEN, SHUT = 25.0, -25.0
 
     # the gate that writes updates is lowered, and what it writes raised
     b[0, I, list(WEIGHT)] = RATE
     W[2:4, G, :2] /= _sigm(RATE)
 
-    for unit, sign in zip(RECENT, (1.0, -1.0), strict=True):
+    b[0, I, PULSE], U[NORM, I, PULSE] = -40.0, 10.0  # own messages are there: the next tick writes
+    b[0, F, PULSE], b[0, G, PULSE], b[0, O, PULSE] = SHUT, OPEN, OPEN
+    for unit, sign in pairs(RECENT):
         W[list(PRODUCT), G, unit] = W[PRODUCT[0], G, WEIGHT[0]]  # written as the weight is
-        b[0, I, unit], b[0, F, unit] = RATE, 2.0
-        V[0, O, unit], U[FEEDBACK, O, unit] = sign * 2 / k, sign * 2 * eps  # read out as the weight is
+        b[0, I, unit] = RATE
+        b[0, F, unit], W[PULSE, F, unit] = OPEN, (2.0 - OPEN) / math.tanh(1.0)
+        V[FORWARD, O, unit], U[FEEDBACK, O, unit] = sign * 2 / k, sign * 2 * eps  # read out as the weight is
     for unit, period in zip(CLOCKS, PERIODS, strict=True):
-        b[0, F, unit] = math.log(2 * period - 1)  # two ticks in a learning step
+        b[0, F, unit] = math.log(len(PROTOCOL.learn) * period - 1)
         b[0, I, unit], b[0, G, unit], b[0, O, unit] = -b[0, F, unit], OPEN, OPEN
-    for unit, sign in zip(MEAN, (1.0, -1.0), strict=True):
+    for unit, sign in pairs(MEAN):
         b[0, F, unit], b[0, I, unit] = 4.0, -4.0
-        V[1, G, unit], V[0, O, unit] = 1 / k, sign * 2 / k
-    for unit, sign in zip(MEAN_SQUARED, (1.0, -1.0), strict=True):
+        V[LAST, G, unit], V[FORWARD, O, unit] = 1 / k, sign * 2 / k
+    for unit, sign in pairs(MEAN_SQUARED):
         W[list(MEAN), I, unit], W[list(MEAN), G, unit] = sign * 2, 1.0
         b[0, F, unit], b[0, O, unit] = SHUT, OPEN
-    for unit, sign in zip(INPUT_SQUARED, (1.0, -1.0), strict=True):
-        V[0, I, unit], V[0, G, unit] = sign * 2 / k, 1 / k
+    for unit, sign in pairs(INPUT_SQUARED):
+        V[FORWARD, I, unit], V[FORWARD, G, unit] = sign * 2 / k, 1 / k
         b[0, F, unit], b[0, O, unit] = SHUT, OPEN
-    for unit, sign in zip(ALONG, (1.0, -1.0), strict=True):
-        b[0, I, unit], b[0, F, unit], b[0, O, unit] = -MARGIN, SHUT, 0.0
+    for unit, sign in pairs(ALONG):
+        b[0, I, unit], b[0, F, unit] = -MARGIN, SHUT
         U[ALIGNED, I, unit], U[MEAN_NORM, I, unit] = 1.0, -1.0
         U[FEEDBACK, G, unit] = eps
         W[list(MEAN), O, unit] = sign * 2
-    for message, pair in ((ALIGNED, MEAN), (MEAN_NORM, MEAN_SQUARED), (NORM, INPUT_SQUARED)):
+    for unit, sign in pairs(ERROR):
+        U[FEEDBACK, I, unit], U[FEEDBACK, G, unit] = sign * 2, 2.0
+        b[0, F, unit], b[0, O, unit] = SHUT, OPEN
+    for message, pair in enumerate((MEAN, MEAN_SQUARED, INPUT_SQUARED), start=1):
         P_f[list(pair), message] = torch.tensor([1.0, -1.0]) * SUMS * k**2
     return Cell(W.flatten(1), V.flatten(1), U.flatten(1), b.flatten(), P_f, P_b)
 
@@ -133,25 +145,34 @@ def _coordinates(scale: float, eps: float, zeta: float, k: float, rho: float) ->
         """Entries whose z multiplies the updates."""
         return at(N, parameter, rows, "i", written, amount)
 
+    def pace(parameter: str, row: int, amount: float = 1.0) -> dict[Place, float]:
+        """Entries that weigh an input in its mean."""
+        return at(N, parameter, (row,), "i", MEAN, amount) | at(N, parameter, (row,), "f", MEAN, -amount)
+
     along = rho * math.exp(MARGIN)
     taken = at(N, "W", ALONG[:1], "g", written, -along) | at(N, "W", ALONG[1:], "g", written, along)
     recent: dict[Place, float] = {}
-    for unit, sign in zip(RECENT, (1.0, -1.0), strict=True):
+    for unit, sign in pairs(RECENT):
         recent[Place("P_f", unit, 0)] = -sign * k * scale
         recent |= at(N, "W", (unit,), "g", (MESSAGE,), -sign * zeta * scale / eps)
         recent[Place("decode", unit, 0)] = -scale / 2
     return [
         Coordinate("rate", 0.5, rate("b", (0,))),
-        Coordinate("rate/norm", 0.3, rate("U", (NORM,), -1.0) | rate("b", (0,), TYPICAL)),
-        Coordinate("rate/mean_norm", 0.1, rate("U", (MEAN_NORM,)) | rate("b", (0,), -TYPICAL)),
-        Coordinate("rate/aligned", 0.1, rate("U", (ALIGNED,)) | rate("b", (0,), -TYPICAL)),
+        Coordinate("rate/norm", 0.3, rate("U", (RATE_NORM,), -1.0) | rate("b", (0,), TYPICAL)),
+        Coordinate("rate/mean_norm", 0.1, rate("U", (RATE_MEAN_NORM,)) | rate("b", (0,), -TYPICAL)),
+        Coordinate("rate/aligned", 0.1, rate("U", (RATE_ALIGNED,)) | rate("b", (0,), -TYPICAL)),
         *(Coordinate(f"rate/clock{n}", 0.5, rate("W", (clock,))) for n, clock in enumerate(CLOCKS)),
         Coordinate("along", 0.3, taken),
         Coordinate("recent", 0.2, recent),
-        Coordinate("recent/forget", 0.5, at(N, "b", (0,), "f", RECENT)),
-        *(Coordinate(f"recent/clock{n}", 0.5, at(N, "W", (clock,), "f", RECENT)) for n, clock in enumerate(CLOCKS)),
-        Coordinate("mean", 0.5, at(N, "b", (0,), "i", MEAN) | at(N, "b", (0,), "f", MEAN, -1.0)),
+        Coordinate("recent/forget", 0.5, at(N, "W", (PULSE,), "f", RECENT, -1.0 / math.tanh(1.0))),
+        Coordinate("mean", 0.5, pace("b", 0)),
+        Coordinate("mean/error", 2.0, pace("W", ERROR[0]) | pace("W", ERROR[1], -1.0)),
     ]
+
+
+def pairs(units: tuple[int, int]) -> Iterator[tuple[int, float]]:
+    """The units of a pair, each with its sign."""
+    return zip(units, (1.0, -1.0), strict=True)
 
 
 def _sigm(z: float) -> float:
