@@ -55,7 +55,8 @@ class Compiled(ABC):
     @cached_property
     def eager(self) -> Sliced:
         """What the work is left to; planned when that happens."""
-        return eager(self.cell)(self.cell, *self._protocol)
+        with torch.no_grad():
+            return eager(self.cell)(self.cell, *self._protocol)
 
     @abstractmethod
     def _obstacle(self, tensors: tuple[Tensor, ...]) -> str | None:
