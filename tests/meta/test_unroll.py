@@ -56,9 +56,7 @@ def test_it_is_a_learning_curve_step_by_step(space: Space, task: Task) -> None:
 def test_a_population_is_its_members(space: Space, task: Task, segment: int) -> None:
     u = torch.tensor([[0.0, 0.0], [1.0, -0.5], [-1.0, 0.5]], dtype=torch.float64)
     population = space.algorithm(u)
-    together = unroll(
-        population, task.network, begin(population, task, 2), task.batches(5, 2), segment=segment
-    )
+    together = unroll(population, task.network, begin(population, task, 2), task.batches(5, 2), segment=segment)
     for place, one in enumerate(u):
         algorithm = space.algorithm(one)
         alone = unroll(algorithm, task.network, begin(algorithm, task, 2), task.batches(5, 2))
