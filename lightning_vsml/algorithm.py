@@ -151,9 +151,10 @@ class LearningAlgorithm:
 
     @cached_property
     def _implementation(self) -> Implementation:
-        codec = torch.stack(list(self.codec)).abs().sum(0).nonzero().flatten().tolist()
-        implementation = fastest(self.cell) if self.ticks == "auto" else IMPLEMENTATIONS[self.ticks]
-        return implementation(self.cell, *self.protocol, frozenset(codec))
+        with torch.no_grad():  # what it is planned by is no part of a graph: gradient checkpointing would miss it
+            codec = torch.stack(list(self.codec)).abs().sum(0).nonzero().flatten().tolist()
+            implementation = fastest(self.cell) if self.ticks == "auto" else IMPLEMENTATIONS[self.ticks]
+            return implementation(self.cell, *self.protocol, frozenset(codec))
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy or a pickle takes along: not the implementation, whose compiled code stays in its process."""

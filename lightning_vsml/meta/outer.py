@@ -4,6 +4,7 @@ All share one interface. ``step`` is given the problem and asks it to judge cand
 likes; everything it remembers is in ``state``, so that a run which was stopped goes on as if it had not been.
 """
 
+import copy
 import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -155,7 +156,7 @@ class _Descent(Outer):
     def state(self) -> dict[str, Any]:
         return {
             "u": self.best,
-            "adam": self.adam.state_dict(),
+            "adam": copy.deepcopy(self.adam.state_dict()),  # which goes on changing
             "steps": self.steps,
             "skipped": self.skipped,
         }
@@ -163,7 +164,7 @@ class _Descent(Outer):
     def restore(self, state: Mapping[str, Any]) -> None:
         with torch.no_grad():
             self.u.copy_(state["u"])
-        self.adam.load_state_dict(state["adam"])
+        self.adam.load_state_dict(copy.deepcopy(state["adam"]))
         self.steps, self.skipped = state["steps"], state["skipped"]
 
 
@@ -231,10 +232,13 @@ class ES(_Descent):
             losses, directions = problem.judge(self.best + perturbations), perturbations
         losses = losses.double()
         finite = losses.isfinite()
-        worst = losses[finite].max() if finite.any() else losses.new_tensor(WORST)
-        losses = torch.where(finite, losses, worst)  # a pair's difference, not a number without a scale, has to tell
+        if not finite.any():
+            self._descend(torch.full_like(self.u, torch.nan))
+            return WORST
+        mean = losses[finite].mean()
+        losses = torch.where(finite, losses, losses[finite].max())  # on the scale of the others, which has to tell
         self._descend((losses - losses.mean()) @ directions / (self.population * self.std**2))
-        return float(losses.mean())
+        return float(mean)
 
     def state(self) -> dict[str, Any]:
         return super().state() | {"lived": self.lived}

@@ -73,7 +73,7 @@ class Tasks:
         examples: of a task.
 
     Raises:
-        ValueError: an unknown name, or an empty range.
+        ValueError: an unknown name, an empty range, or a number out of its range.
     """
 
     datasets: Sequence[str] = ("mnist",)
@@ -98,6 +98,15 @@ class Tasks:
                 raise ValueError(f"{what} should be some of {', '.join(known)}, got {', '.join(given) or 'none'}.")
         if not self.datasets:
             raise ValueError(f"datasets should name image data sets, or some of {', '.join(SYNTHETIC)}; got none.")
+        if not self.sizes or min(self.sizes) < 3:
+            given = ", ".join(map(str, self.sizes)) or "none"
+            raise ValueError(f"sizes should be heights and widths of images from 3, got {given}.")
+        for what, value in {"classes": self.classes, "examples": self.examples}.items():
+            if value < 2:
+                raise ValueError(f"{what} should be at least 2, got {value}.")
+        for what, share in {"plain": self.plain, "shallow": self.shallow, "cnn": self.cnn}.items():
+            if not 0 <= share <= 1:
+                raise ValueError(f"{what} should be a share from 0 to 1, got {share}.")
         for what, (low, high) in {"scale": self.scale, "hidden": self.hidden, "batch": self.batch}.items():
             if not 0 < low <= high:
                 raise ValueError(f"{what} should be a range from small to large, got {low} to {high}.")

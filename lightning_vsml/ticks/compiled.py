@@ -25,11 +25,13 @@ def inform(message: str) -> None:
 
 
 def eager(cell: Cell) -> type[Sliced]:
-    """The faster implementation in torch: fused wins by what zeros let it leave out, a dense cell gains nothing by it.
+    """The faster implementation in torch: fused wins by what zeros let it leave out.
 
-    ``python benchmarks/ticks.py --cells backprop dense-16`` shows the two side by side.
+    A dense cell gains nothing by it, nor one that learns, of which every entry counts. ``python benchmarks/ticks.py
+    --cells backprop dense-16`` shows the two side by side.
     """
-    return Fused if cell.W.count_nonzero() * 2 <= cell.W.numel() else Reference
+    learns = any(parameter.requires_grad for parameter in cell)
+    return Fused if not learns and cell.W.count_nonzero() * 2 <= cell.W.numel() else Reference
 
 
 def _has_memory(tensor: Tensor) -> bool:
@@ -55,7 +57,8 @@ class Compiled(ABC):
     @cached_property
     def eager(self) -> Sliced:
         """What the work is left to; planned when that happens."""
-        return eager(self.cell)(self.cell, *self._protocol)
+        with torch.no_grad():
+            return eager(self.cell)(self.cell, *self._protocol)
 
     @abstractmethod
     def _obstacle(self, tensors: tuple[Tensor, ...]) -> str | None:

@@ -191,6 +191,7 @@ def test_the_fastest_is_chosen_by_device_and_zeros() -> None:
     assert fastest(cell) is IMPLEMENTATIONS["native"]
     assert eager(cell) is IMPLEMENTATIONS["fused"]
     assert eager(random_cell(16, 1.0, False)) is IMPLEMENTATIONS["reference"]
+    assert eager(cell._replace(W=cell.W.clone().requires_grad_())) is IMPLEMENTATIONS["reference"]
 
 
 def test_slicing_over_rows_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
