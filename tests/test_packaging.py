@@ -10,6 +10,7 @@ import pytest
 from lightning_vsml import checkpoints
 
 ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "lightning_vsml"
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +26,8 @@ def test_the_wheel_holds_package_types_and_checkpoints(wheel: Path) -> None:
     content = set(zipfile.ZipFile(wheel).namelist())
     assert {"lightning_vsml/learner.py", "lightning_vsml/py.typed"} <= content
     assert "lightning_vsml/ticks/native/lanes.hpp" in content
+    presets = {f"lightning_vsml/meta/presets/{path.name}" for path in (PACKAGE / "meta/presets").glob("*.yaml")}
+    assert presets and presets <= content
     for name in checkpoints.names():
         assert {
             f"lightning_vsml/_checkpoints/{name}.safetensors",

@@ -8,6 +8,7 @@ import shlex
 import sys
 import time
 import warnings
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -46,12 +47,10 @@ class MetaCLI(LightningCLI):
             raise ValueError(f"{self.run} holds a run already: --resume continues it; choose another --run_dir.")
         if self.config.resume and not last.exists():
             raise ValueError(f"there is nothing to resume in {self.run}: {last.name} is not there.")
+        bar = [] if self.config.trainer.enable_progress_bar is False else [TQDMProgressBar(refresh_rate=1)]
         return super().instantiate_trainer(
             logger=TensorBoardLogger(self.run, name="", version=""),
-            callbacks=[
-                ModelCheckpoint(self.run, filename="last", enable_version_counter=False),
-                TQDMProgressBar(refresh_rate=1),
-            ],
+            callbacks=[ModelCheckpoint(self.run, filename="last", enable_version_counter=False), *bar],
         )
 
 
@@ -71,11 +70,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
             trainer_defaults={"enable_model_summary": False, "log_every_n_steps": 1, "use_distributed_sampler": False},
         )
         module, trainer = cli.model, cli.trainer
-        trainer.fit(module, ckpt_path=str(cli.run / "last.ckpt") if cli.config.resume else None)
+        last = cli.run / "last.ckpt"
+        try:
+            trainer.fit(module, ckpt_path=str(last) if cli.config.resume else None)
+        except SystemExit:  # Lightning's answer to Ctrl-C
+            saved = (
+                "; --resume continues from the last checkpoint" if last.exists() else ", before the first checkpoint"
+            )
+            raise SystemExit(f"stopped after {module.search.steps} steps{saved}.") from None
     except (ValueError, MisconfigurationException, datasets.DatasetError, MemoryError) as error:
         raise SystemExit(f"python -m lightning_vsml.meta: {error}") from error
-    if trainer.interrupted:
-        raise SystemExit(f"stopped after {module.search.steps} steps; --resume continues from the last checkpoint.")
     if trainer.is_global_zero:
         _write(module, trainer, cli.config.out, given, None if cli.config.resume else time.time() - started)
 
@@ -122,15 +126,16 @@ def _command(given: list[str]) -> str:
 
 
 def _with_preset(arguments: list[str]) -> list[str]:
-    """``--preset NAME`` as the ``--config`` of a shipped file."""
-    if "--preset" not in arguments:
-        return arguments
-    place = arguments.index("--preset")
-    name = arguments[place + 1] if place + 1 < len(arguments) else ""
+    """``--preset NAME`` or ``--preset=NAME`` as the ``--config`` of a shipped file."""
+    parser = ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--preset", nargs="?", const="")
+    options, others = parser.parse_known_args(arguments)
+    if options.preset is None:
+        return others
     known = sorted(path.stem for path in PRESETS.glob("*.yaml"))
-    if name not in known:
-        raise ValueError(f"--preset should be one of {', '.join(known)}, got {name!r}.")
-    return ["--config", str(PRESETS / f"{name}.yaml"), *arguments[:place], *arguments[place + 2 :]]
+    if options.preset not in known:
+        raise ValueError(f"--preset should be one of {', '.join(known)}, got {options.preset!r}.")
+    return ["--config", str(PRESETS / f"{options.preset}.yaml"), *others]
 
 
 if __name__ == "__main__":

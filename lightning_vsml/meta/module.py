@@ -1,7 +1,8 @@
 """Meta-training as a LightningModule."""
 
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,13 @@ class MetaLearningModule(LightningModule):
         for what, value in {"tasks_per_step": tasks_per_step, "seeds": seeds, "every": every}.items():
             if value < 1:
                 raise ValueError(f"{what} should be at least 1, got {value}.")
+        for what, value in {"lengthen": lengthen, "segment": segment, "held_out": held_out}.items():
+            if value < 0:
+                raise ValueError(f"{what} should be 0 or more, got {value}.")
+        if held_out_steps < 3:
+            raise ValueError(f"held_out_steps should be at least 3, for early and late ones, got {held_out_steps}.")
+        if not 0 <= errors <= 1:
+            raise ValueError(f"errors should be a share from 0 to 1, got {errors}.")
         self.automatic_optimization = False
         self.tasks, self.horizon, self.lengthen, self.seeds = tasks, tuple(horizon), lengthen, seeds
         self.tasks_per_step, self.errors, self.segment, self.every = tasks_per_step, errors, segment, every
@@ -101,6 +109,10 @@ class MetaLearningModule(LightningModule):
         self._living: list[tuple[Task, int, list[State]]] = []
 
     # what the Trainer needs
+
+    def prepare_data(self) -> None:
+        """Data sets come, or are missed, before anything is written; once on a machine."""
+        _ = self.images
 
     def train_dataloader(self) -> range:
         """Numbers of steps, the same on every process."""
@@ -146,21 +158,23 @@ class MetaLearningModule(LightningModule):
         own = torch.arange(self.global_rank, len(candidates), self.trainer.world_size)
         if len(own):
             population = self.algorithm(candidates[own])
-            with torch.no_grad():
-                losses[own] = sum(
-                    self._finite(self._lost(population, task, steps)) for task, steps in self._tasks()
-                ).to(losses)
+            for task, steps in self._tasks():
+                with torch.no_grad(), self._memory(task, len(own)):
+                    losses[own] += self._finite(self._lost(population, task, steps, self.errors)).to(losses)
         return self._summed(losses) / self.tasks_per_step
 
     def gradient(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """The meta-loss at ``u`` and its gradient."""
         u = u.clone().requires_grad_()
         total, gradient = u.new_zeros(1), torch.zeros_like(u)
+        # mirrored gates are told apart by small differences, which float32 loses on the way back
+        space = replace(self.space, start=self.space.start.to(dtype=torch.float64))
         for number, (task, steps) in enumerate(self._tasks()):
             if number % self.trainer.world_size != self.global_rank:
                 continue
-            with torch.enable_grad():
-                loss = self._lost(self.algorithm(u), task, steps, self.segment).sum()
+            with torch.enable_grad(), self._memory(task, 1):
+                algorithm = space.algorithm(u.cpu()).to(self.device)
+                loss = self._lost(algorithm, task, steps, errors=0.0, segment=self.segment).sum()
                 (slope,) = torch.autograd.grad(loss, u)
             total, gradient = total + loss.detach().to(total), gradient + slope
         return self._summed(total)[0] / self.tasks_per_step, self._summed(gradient) / self.tasks_per_step
@@ -172,11 +186,12 @@ class MetaLearningModule(LightningModule):
         own = torch.arange(self.global_rank, len(candidates), self.trainer.world_size)
         population, losses = self.algorithm(candidates[own]), candidates.new_zeros(len(candidates))
         if fresh:
-            self._living = [(task, 0, begin(population, task, self.seeds)) for task, _ in self._tasks()]
+            self._living = [(task, 0, []) for task, _ in self._tasks()]
         following = []
-        with torch.no_grad():
-            for task, step, states in self._living:
+        for task, step, states in self._living:
+            with torch.no_grad(), self._memory(task, len(own)):
                 batches = task.batches(truncation, self.seeds, start=step)
+                states = states or begin(population, task, self.seeds)
                 unrolled = unroll(population, task.network, states, batches)
                 losses[own] += self._finite(meta_loss(unrolled, self.errors, start=step)).to(losses)
                 following.append((task, step + truncation, unrolled.states))
@@ -198,19 +213,23 @@ class MetaLearningModule(LightningModule):
             tasks.append((self.tasks.sample(place, self.images, self.seed), steps))
         return tasks
 
-    def _lost(self, algorithm: LearningAlgorithm, task: Task, steps: int, segment: int = 0) -> Tensor:
-        batches = task.batches(steps, self.seeds)
+    def _lost(self, algorithm: LearningAlgorithm, task: Task, steps: int, errors: float, segment: int = 0) -> Tensor:
+        states, batches = begin(algorithm, task, self.seeds), task.batches(steps, self.seeds)
+        return meta_loss(unroll(algorithm, task.network, states, batches, segment=segment), errors)
+
+    @contextmanager
+    def _memory(self, task: Task, population: int) -> Iterator[None]:
+        """Says what to do where memory is short."""
         try:
-            states = begin(algorithm, task, self.seeds)
-            unrolled = unroll(algorithm, task.network, states, batches, segment=segment)
+            yield
         except (MemoryError, RuntimeError) as error:
-            if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "memory" not in str(error):
+            short = isinstance(error, MemoryError | torch.OutOfMemoryError)
+            if not short and not any(words in str(error) for words in ("out of memory", "not enough memory", "alloc")):
                 raise
             raise MemoryError(
-                f"out of memory on the task {task.name!r} with a population of {algorithm.cell.population or 1}. Lower "
-                "outer.population, seeds, tasks.hidden or tasks.sizes; for gradients also horizon or segment."
+                f"out of memory on the task {task.name!r} with a population of {population}. Lower outer.population, "
+                "seeds, tasks.hidden or tasks.sizes; for gradients also horizon or segment."
             ) from error
-        return meta_loss(unrolled, 0.0 if segment else self.errors)
 
     @staticmethod
     def _finite(losses: Tensor) -> Tensor:
@@ -245,7 +264,7 @@ class MetaLearningModule(LightningModule):
 
                 figure = draw(standing, [task.name for task in self.standing.tasks])
                 logger.experiment.add_figure("held-out tasks", figure, self.global_step)
-            curves = {"best so far": standing.accuracy, **standing.baselines}
+            curves = {"meta-learned": standing.accuracy, **standing.baselines}
             logger.log_metrics(
                 {f"held_out/{name}": float(curve.mean()) for name, curve in curves.items()}
                 | {"held_out/gain": standing.gain},

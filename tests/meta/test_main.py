@@ -1,0 +1,128 @@
+"""The command, as a user runs it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from helpers import Module, classification, mlp, trainer
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lightning_vsml import VSMLLearner, checkpoints, datasets
+from lightning_vsml.meta import __main__ as command
+
+SMOKE = ["--preset", "smoke", "--trainer.enable_progress_bar", "false", "--out", "tiny.safetensors"]
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty"),
+    pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning"),  # Lightning's use
+]
+
+
+@pytest.fixture(autouse=True)
+def _here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_it_makes_a_checkpoint_that_learns(capsys: pytest.CaptureFixture[str]) -> None:
+    command.main([*SMOKE, "--model.horizon", "[4, 8]"])
+    algorithm = checkpoints.load(Path("tiny.safetensors"))
+    card = json.loads(Path("tiny.json").read_text())
+    assert card["kind"] == "meta-learned" and card["start"] == "modulated_backprop"
+    made_by = card["made_by"]
+    assert made_by["recipe"]["horizon"] == [4, 8] and made_by["recipe"]["outer"]["name"] == "CMAES"
+    assert made_by["steps"] == 4 and made_by["skipped_steps"] == 0 and made_by["device"] == "cpu"
+    assert "rate" in made_by["coordinates"] and made_by["minutes"] >= 0
+    assert made_by["command"] == f"python -m lightning_vsml.meta {' '.join(SMOKE)} --model.horizon '[4, 8]'"
+    assert card["measured"][0]["data"] == "held-out tasks"
+    assert "wrote tiny.safetensors and tiny.json" in capsys.readouterr().out
+    assert {"meta_loss", "held_out/gain"} <= set(EventAccumulator("runs/meta/tiny").Reload().Tags()["scalars"])
+
+    module = Module(mlp())
+    trainer(VSMLLearner("tiny.safetensors"), max_steps=60).fit(module, classification())
+    assert sum(module.losses[-12:]) < 0.9 * sum(module.losses[:12])
+    assert algorithm.lr == 0.1
+
+
+def test_it_stops_and_resumes_to_the_same_end() -> None:
+    command.main([*SMOKE, "--run_dir", "whole", "--trainer.max_epochs", "3"])
+    whole = checkpoints.load(Path("tiny.safetensors"))
+    command.main([*SMOKE, "--run_dir", "stopped", "--trainer.max_epochs", "1"])
+    with pytest.raises(SystemExit, match="stopped holds a run already: --resume continues it; choose another"):
+        command.main([*SMOKE, "--run_dir", "stopped"])
+    with pytest.raises(SystemExit, match="the checkpoint's run has another recipe: seed differ"):
+        command.main([*SMOKE, "--run_dir", "stopped", "--resume", "--model.seed", "1"])
+    command.main([*SMOKE, "--run_dir", "stopped", "--resume", "--trainer.max_epochs", "3"])
+    resumed = checkpoints.load(Path("tiny.safetensors"))
+    assert resumed.fingerprint == whole.fingerprint
+    assert resumed.card["made_by"]["coordinates"] == whole.card["made_by"]["coordinates"]
+    assert "minutes" not in resumed.card["made_by"]  # nobody knows
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--out", "tiny.pt"], r"--out should end in \.safetensors, got 'tiny\.pt'"),
+        (["--resume"], r"there is nothing to resume in runs/meta/tiny: last\.ckpt is not there"),
+        (["--preset", "huge"], "--preset should be one of cpu, gpu, paper, smoke, got 'huge'"),
+        (["--preset=huge"], "--preset should be one of cpu, gpu, paper, smoke, got 'huge'"),
+        (["--model.every", "0"], "every should be at least 1, got 0"),
+        (["--model.space", "lstm"], "space should be one of 'modulated_backprop'"),
+        (["--model.tasks.datasets", "[mnits]"], "dataset should be one of mnist, fashion_mnist, digits, got 'mnits'"),
+    ],
+)
+def test_wrong_arguments_are_errors_and_leave_nothing_behind(
+    arguments: list[str], message: str, tmp_path: Path
+) -> None:
+    start = [] if arguments[0].startswith("--preset") else SMOKE
+    with pytest.raises(SystemExit, match=message):
+        command.main([*start, *arguments])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [("batch", "[8, 4]", "batch should be a range"), ("classes", "1", "classes should be at least 2")],
+)
+def test_wrong_settings_of_tasks_are_errors(
+    option: str, value: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        command.main([*SMOKE, f"--model.tasks.{option}", value])
+    assert message in f"{stopped.value} {capsys.readouterr().err}"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_data_set_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def missing(source: str, raw: Path, files: dict[str, str]) -> None:
+        raise datasets.DatasetError(f"{raw} was not downloaded")
+
+    monkeypatch.setattr(datasets, "_download", missing)
+    with pytest.raises(SystemExit, match=r"lightning_vsml\.meta: nowhere/MNIST/raw was not downloaded"):
+        command.main([*SMOKE, "--model.tasks.datasets", "[mnist]", "--model.data_dir", "nowhere"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failure_in_the_middle_leaves_no_checkpoint_half_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def short(*_: object) -> None:
+        raise MemoryError("lower outer.population")
+
+    monkeypatch.setattr(command.MetaLearningModule, "judge", short)
+    with pytest.raises(SystemExit, match=r"lower outer\.population"):
+        command.main(SMOKE)
+    assert not list(tmp_path.glob("tiny.*"))
+
+
+@pytest.mark.parametrize("preset", sorted(path.stem for path in command.PRESETS.glob("*.yaml")))
+def test_every_preset_is_a_module_that_could_run(preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = []
+
+    def fit(trainer: object, module: command.MetaLearningModule, ckpt_path: None) -> None:
+        built.append(module)
+        raise MemoryError("enough seen")
+
+    monkeypatch.setattr(command.Trainer, "fit", fit)
+    with pytest.raises(SystemExit, match="enough seen"):
+        command.main([f"--preset={preset}", "--out", "tiny.safetensors", "--trainer.accelerator", "cpu"])
+    assert built[0].search.size == built[0].space.size == len(built[0].u) > 0
