@@ -47,10 +47,12 @@ class MetaCLI(LightningCLI):
             raise ValueError(f"{self.run} holds a run already: --resume continues it; choose another --run_dir.")
         if self.config.resume and not last.exists():
             raise ValueError(f"there is nothing to resume in {self.run}: {last.name} is not there.")
-        bar = [] if self.config.trainer.enable_progress_bar is False else [TQDMProgressBar(refresh_rate=1)]
+        given = self._get(self.config_init, "trainer")
+        bar = [] if given.enable_progress_bar is False else [TQDMProgressBar(refresh_rate=1)]
+        saving = ModelCheckpoint(self.run, filename="last", enable_version_counter=False)
         return super().instantiate_trainer(
-            logger=TensorBoardLogger(self.run, name="", version=""),
-            callbacks=[ModelCheckpoint(self.run, filename="last", enable_version_counter=False), *bar],
+            logger=given.logger if given.logger is not None else TensorBoardLogger(self.run, name="", version=""),
+            callbacks=[*(given.callbacks or []), saving, *bar],
         )
 
 
@@ -94,7 +96,7 @@ def _write(module: MetaLearningModule, trainer: Trainer, out: Path, given: list[
         "recipe": module.recipe,
         "coordinates": {
             coordinate.name: round(float(value) + earlier.get("coordinates", {}).get(coordinate.name, 0.0), 4)
-            for coordinate, value in zip(module.space.coordinates, module.best, strict=True)
+            for coordinate, value in zip(module.space.coordinates, module.best * module.space.steps, strict=True)
         },
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "steps": module.search.steps,

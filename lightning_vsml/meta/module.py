@@ -101,6 +101,11 @@ class MetaLearningModule(LightningModule):
         if start is not None:
             self.space = self.space.around(checkpoints.load(start if "." not in start else Path(start)))
         self.search = outer(self.space.size)
+        if getattr(self.search, "persistent", False) and every * horizon[0] < horizon[1]:
+            raise ValueError(
+                f"persistent unrolls live for an epoch at most: every * horizon[0] should be at least horizon[1], got "
+                f"{every} * {horizon[0]} < {horizon[1]}. Raise every."
+            )
         self.u = nn.Parameter(torch.zeros(self.space.size, dtype=torch.float64))  # where the search is
         for name, start in (("best", torch.zeros_like(self.u)), ("best_gain", torch.tensor(-torch.inf))):
             self.register_buffer(name, start.detach())
@@ -130,7 +135,9 @@ class MetaLearningModule(LightningModule):
         self.optimizers().step()
         self.log("meta_loss", loss, prog_bar=True, on_step=True, on_epoch=False, batch_size=1)
         self.log("skipped", float(self.search.skipped), on_step=True, on_epoch=False, batch_size=1)
-        for coordinate, value in zip(self.space.coordinates[:50], self.u.tolist(), strict=False):
+        for coordinate, value in zip(
+            self.space.coordinates[:50], (self.u.cpu() * self.space.steps).tolist(), strict=False
+        ):
             self.log(f"u/{coordinate.name}", value, on_step=True, on_epoch=False, batch_size=1)
 
     def on_train_epoch_end(self) -> None:
@@ -173,7 +180,7 @@ class MetaLearningModule(LightningModule):
             if number % self.trainer.world_size != self.global_rank:
                 continue
             with torch.enable_grad(), self._memory(task, 1):
-                algorithm = space.algorithm(u.cpu()).to(self.device)
+                algorithm = space.algorithm(u.cpu() * space.steps).to(self.device)
                 loss = self._lost(algorithm, task, steps, errors=0.0, segment=self.segment).sum()
                 (slope,) = torch.autograd.grad(loss, u)
             total, gradient = total + loss.detach().to(total), gradient + slope
@@ -184,7 +191,8 @@ class MetaLearningModule(LightningModule):
         candidates, (truncation, longest) = u + perturbations, self.horizon
         fresh = not self._living
         own = torch.arange(self.global_rank, len(candidates), self.trainer.world_size)
-        population, losses = self.algorithm(candidates[own]), candidates.new_zeros(len(candidates))
+        losses = candidates.new_zeros(len(candidates))
+        population = self.algorithm(candidates[own] if len(own) else candidates[:1])  # there may be more processes
         if fresh:
             self._living = [(task, 0, []) for task, _ in self._tasks()]
         following = []
@@ -193,14 +201,15 @@ class MetaLearningModule(LightningModule):
                 batches = task.batches(truncation, self.seeds, start=step)
                 states = states or begin(population, task, self.seeds)
                 unrolled = unroll(population, task.network, states, batches)
-                losses[own] += self._finite(meta_loss(unrolled, self.errors, start=step)).to(losses)
+                judged = self._finite(meta_loss(unrolled, self.errors, start=step)).to(losses)
+                losses[own] += judged[: len(own)]
                 following.append((task, step + truncation, unrolled.states))
         self._living = following if following[0][1] < longest else []
         return self._summed(losses) / self.tasks_per_step, torch.full((len(candidates),), fresh)
 
     def algorithm(self, u: Tensor) -> LearningAlgorithm:
-        """The algorithm at ``u``, or a population, on this module's device."""
-        return self.space.algorithm(u.cpu()).to(self.device)
+        """The algorithm at ``u``, or a population, on this module's device; ``u`` in steps of the coordinates."""
+        return self.space.algorithm(u.cpu() * self.space.steps).to(self.device)
 
     def _tasks(self) -> list[tuple[Task, int]]:
         """The tasks of this step, and how long each is."""

@@ -36,7 +36,7 @@ class Coordinate(NamedTuple):
 
     Attributes:
         name: how logs and cards call it.
-        step: standard deviation of the first candidates, or scale of a gradient step.
+        step: what outer optimizers take as 1.
         add: what one unit of it adds to which entries.
         log: what one unit of it adds to the logarithm of the size of which entries.
     """

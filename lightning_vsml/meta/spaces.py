@@ -10,7 +10,7 @@ from lightning_vsml.meta.spare import modulated_backprop
 SATURATED = 20.0  # gates biased beyond are open or shut for good
 
 
-def sizes(algorithm: LearningAlgorithm, step: float = 0.1) -> Space:
+def sizes(algorithm: LearningAlgorithm, step: float = 1.0) -> Space:
     """Every size that occurs among the parameters of ``algorithm``; entries of one size in one gate change together.
 
     So zeros stay zeros, signs stay signs, and pairs that have to cancel go on to: moved one by one, by a thousandth of

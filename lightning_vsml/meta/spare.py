@@ -72,7 +72,9 @@ def modulated_backprop(lr: float = 0.1) -> Space:
     18, 19   e^2                                                   weigh inputs in m
     =======  ====================================================  ==================================================
 
-    Own messages arrive as logarithms, and gates far below 0 are exponentials: what is added to their z multiplies.
+    Own messages arrive as logarithms, and gates far below 0 are exponentials: what is added to their z multiplies. (Up
+    to saturation: an update of a weight by more than a few is clipped softly, and of a part along the mean 2 % more
+    stay than asked for; where x·m < 0 it is not taken away.)
     Nothing here depends on the scale of the inputs or on their number except through what the search wires in. Whatever
     it finds, decoded weights compute what the forward ticks do.
 
@@ -117,7 +119,7 @@ def _grow(program: Cell, eps: float, k: float) -> Cell:
         b[0, F, unit] = math.log(len(PROTOCOL.learn) * period - 1)
         b[0, I, unit], b[0, G, unit], b[0, O, unit] = -b[0, F, unit], OPEN, OPEN
     for unit, sign in pairs(MEAN):
-        b[0, F, unit], b[0, I, unit] = 4.0, -4.0
+        b[0, I, unit], b[0, F, unit], W[PULSE, F, unit] = -4.0, OPEN, (4.0 - OPEN) / math.tanh(1.0)
         V[LAST, G, unit], V[FORWARD, O, unit] = 1 / k, sign * 2 / k
     for unit, sign in pairs(MEAN_SQUARED):
         W[list(MEAN), I, unit], W[list(MEAN), G, unit] = sign * 2, 1.0
@@ -157,16 +159,16 @@ def _coordinates(scale: float, eps: float, zeta: float, k: float, rho: float) ->
         recent |= at(N, "W", (unit,), "g", (MESSAGE,), -sign * zeta * scale / eps)
         recent[Place("decode", unit, 0)] = -scale / 2
     return [
-        Coordinate("rate", 0.5, rate("b", (0,))),
-        Coordinate("rate/norm", 0.3, rate("U", (RATE_NORM,), -1.0) | rate("b", (0,), TYPICAL)),
-        Coordinate("rate/mean_norm", 0.1, rate("U", (RATE_MEAN_NORM,)) | rate("b", (0,), -TYPICAL)),
-        Coordinate("rate/aligned", 0.1, rate("U", (RATE_ALIGNED,)) | rate("b", (0,), -TYPICAL)),
-        *(Coordinate(f"rate/clock{n}", 0.5, rate("W", (clock,))) for n, clock in enumerate(CLOCKS)),
-        Coordinate("along", 0.3, taken),
-        Coordinate("recent", 0.2, recent),
-        Coordinate("recent/forget", 0.5, at(N, "W", (PULSE,), "f", RECENT, -1.0 / math.tanh(1.0))),
-        Coordinate("mean", 0.5, pace("b", 0)),
-        Coordinate("mean/error", 2.0, pace("W", ERROR[0]) | pace("W", ERROR[1], -1.0)),
+        Coordinate("rate", 1.0, rate("b", (0,))),
+        Coordinate("rate/norm", 1.0, rate("U", (RATE_NORM,), -1.0) | rate("b", (0,), TYPICAL)),
+        Coordinate("rate/mean_norm", 1.0, rate("U", (RATE_MEAN_NORM,)) | rate("b", (0,), -TYPICAL)),
+        Coordinate("rate/aligned", 1.0, rate("U", (RATE_ALIGNED,)) | rate("b", (0,), -TYPICAL)),
+        *(Coordinate(f"rate/clock{n}", 1.0, rate("W", (clock,))) for n, clock in enumerate(CLOCKS)),
+        Coordinate("along", 1.0, taken),
+        Coordinate("recent", 1.0, recent),
+        Coordinate("recent/forget", 1.0, at(N, "W", (PULSE,), "f", RECENT, -1.0 / math.tanh(1.0))),
+        Coordinate("mean", 1.0, pace("b", 0)),
+        Coordinate("mean/error", 1.0, pace("W", ERROR[0]) | pace("W", ERROR[1], -1.0)),
     ]
 
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_vsml import programs
+from lightning_vsml import checkpoints, programs
 from lightning_vsml.meta.space import Coordinate, Place, Space, at
-from lightning_vsml.meta.spaces import SPACES, entries
+from lightning_vsml.meta.spaces import SPACES, sizes
 from lightning_vsml.networks import Dense, Network, learn, loss
 from lightning_vsml.ticks import Cell
 
@@ -90,7 +90,7 @@ def test_a_population_is_its_members(name: str) -> None:
         return torch.stack(logits)
 
     together, alone = outputs(u, 3), torch.cat([outputs(one, 1) for one in u], 2)
-    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5 if dtype == torch.float32 else 1e-9)
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=3e-4 if dtype == torch.float32 else 1e-9)
     assert float((together[-1, :, 0] - together[-1, :, 1]).abs().max()) > 1e-3  # members differ
 
 
@@ -131,13 +131,21 @@ def test_the_decoded_weight_moves_too() -> None:
     assert torch.equal(space.algorithm(torch.tensor([[0.5], [1.0]])).codec.decode, program.codec.decode)
 
 
-def test_entries_leaves_zeros_and_constant_gates_alone() -> None:
-    program = programs.backprop()
-    space = entries(program, step=0.2)
-    names = {coordinate.name for coordinate in space.coordinates}
-    expected = sum(int(p.count_nonzero()) for name, p in program.cell._asdict().items() if name != "b")
-    assert space.size == len(names) == expected  # every bias of backprop holds a gate open or shut
-    assert space.steps.tolist() == [0.2] * expected
+def test_sizes_that_are_alike_change_together_and_the_forward_path_stays() -> None:
+    for name in ("backprop", "cloned_backprop"):
+        algorithm = checkpoints.load(name)
+        space = sizes(algorithm, step=0.2)
+        assert space.steps.tolist() == [0.2] * space.size
+        torch.manual_seed(1)
+        moved = space.algorithm(torch.randn(space.size) * 0.3)
+        weights, x = torch.randn(1, 5, 3), torch.randn(4, 1, 5)
+        state = moved.encode(weights)
+        torch.testing.assert_close(moved.forward(state, x), algorithm.forward(algorithm.encode(weights), x))
+        for before, after in zip(algorithm.cell, moved.cell, strict=True):
+            assert torch.equal(before == 0, after == 0) and torch.equal(before.sign(), after.sign())
+            for value in before.abs().unique():
+                alike = after.abs()[before.abs() == value]
+                assert len(alike.unique()) <= 4  # a size changes as one, gate by gate
 
 
 @pytest.mark.parametrize(

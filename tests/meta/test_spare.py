@@ -45,7 +45,7 @@ def aged(space: Space) -> Aged:
     """Makes layers that have seen ``x`` for so long that running means have settled, without feedback."""
     algorithm = space.algorithm(torch.full((space.size,), 1e-9))  # every spare unit is read, as good as not at all
 
-    def age(x: Tensor, outputs: int = 3, steps: int = 250) -> State:
+    def age(x: Tensor, outputs: int = 3, steps: int = 500) -> State:
         weights = 0.3 * torch.randn(1, x.shape[1], outputs)
         state = algorithm.encode(weights)
         for _ in range(steps):
