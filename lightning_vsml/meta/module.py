@@ -1,8 +1,7 @@
 """Meta-training as a LightningModule."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,10 @@ from lightning_vsml import checkpoints, datasets
 from lightning_vsml.algorithm import LearningAlgorithm
 from lightning_vsml.datasets import Images
 from lightning_vsml.meta.heldout import HeldOut, Standing
-from lightning_vsml.meta.objective import meta_loss
 from lightning_vsml.meta.outer import CMAES, Outer
 from lightning_vsml.meta.spaces import SPACES
-from lightning_vsml.meta.tasks import Task, Tasks
-from lightning_vsml.meta.unroll import begin, unroll
-from lightning_vsml.ticks import State
+from lightning_vsml.meta.tasks import Tasks
+from lightning_vsml.meta.trials import Crew, Settings, Trials
 
 HELD_OUT = 7_919  # added to the seed, for tasks of another sequence
 
@@ -79,22 +76,15 @@ class MetaLearningModule(LightningModule):
         super().__init__()
         if space not in SPACES:
             raise ValueError(f"space should be one of {', '.join(map(repr, SPACES))}, got {space!r}.")
-        if not 0 < horizon[0] <= horizon[1]:
-            raise ValueError(f"horizon should be a range from short to long, got {horizon[0]} to {horizon[1]}.")
-        for what, value in {"tasks_per_step": tasks_per_step, "seeds": seeds, "every": every}.items():
-            if value < 1:
-                raise ValueError(f"{what} should be at least 1, got {value}.")
-        for what, value in {"lengthen": lengthen, "segment": segment, "held_out": held_out}.items():
-            if value < 0:
-                raise ValueError(f"{what} should be 0 or more, got {value}.")
-        if held_out_steps < 3:
-            raise ValueError(f"held_out_steps should be at least 3, for early and late ones, got {held_out_steps}.")
-        if not 0 <= errors <= 1:
-            raise ValueError(f"errors should be a share from 0 to 1, got {errors}.")
+        for what, value, least in (
+            ("every", every, 1),
+            ("held_out", held_out, 0),
+            ("held_out_steps", held_out_steps, 3),  # early and late ones
+        ):
+            if value < least:
+                raise ValueError(f"{what} should be at least {least}, got {value}.")
         self.automatic_optimization = False
-        self.tasks, self.horizon, self.lengthen, self.seeds = tasks, tuple(horizon), lengthen, seeds
-        self.tasks_per_step, self.errors, self.segment, self.every = tasks_per_step, errors, segment, every
-        self.held_out, self.held_out_steps = held_out, held_out_steps
+        self.every, self.held_out, self.held_out_steps = every, held_out, held_out_steps
         self.held_out_tasks = held_out_tasks or tasks
         self.data_dir, self.seed = Path(data_dir), seed
         self.space_name, self.space = space, SPACES[space]()
@@ -103,21 +93,27 @@ class MetaLearningModule(LightningModule):
         self.search = outer(self.space.size)
         if getattr(self.search, "persistent", False) and every * horizon[0] < horizon[1]:
             raise ValueError(
-                f"persistent unrolls live for an epoch at most: every * horizon[0] should be at least horizon[1], got "
+                "persistent unrolls live for an epoch at most: every * horizon[0] should be at least horizon[1], got "
                 f"{every} * {horizon[0]} < {horizon[1]}. Raise every."
             )
+        settings = Settings(tasks_per_step, tuple(horizon), lengthen, seeds, errors, segment, seed)
+        self.trials = Trials(self.space, tasks, settings)
         self.u = nn.Parameter(torch.zeros(self.space.size, dtype=torch.float64))  # where the search is
         for name, start in (("best", torch.zeros_like(self.u)), ("best_gain", torch.tensor(-torch.inf))):
             self.register_buffer(name, start.detach())
         self.best: Tensor
         self.best_gain: Tensor
-        self._living: list[tuple[Task, int, list[State]]] = []
 
     # what the Trainer needs
 
     def prepare_data(self) -> None:
         """Data sets come, or are missed, before anything is written; once on a machine."""
         _ = self.images
+
+    def on_fit_start(self) -> None:
+        """Who takes part."""
+        self.trials.images = self.images
+        self.trials.crew = Crew(self.global_rank, self.trainer.world_size, self.device, self._summed)
 
     def train_dataloader(self) -> range:
         """Numbers of steps, the same on every process."""
@@ -129,7 +125,8 @@ class MetaLearningModule(LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         """A step of the outer optimizer."""
-        loss = self.search.step(self)
+        self.trials.step = self.search.steps
+        loss = self.search.step(self.trials)
         with torch.no_grad():
             self.u.copy_(self.search.best)
         self.optimizers().step()
@@ -142,7 +139,7 @@ class MetaLearningModule(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Held-out tasks; the best algorithm by them is kept."""
-        self._living = []  # particles live no longer than an epoch, so that a checkpoint needs not hold them
+        self.trials.living = []  # particles live no longer than an epoch, so that a checkpoint needs not hold them
         if not self.held_out:
             self.best.copy_(self.u.detach())
             return
@@ -157,97 +154,12 @@ class MetaLearningModule(LightningModule):
         self.best.copy_(best)
         self.log("held_out_gain", self.best_gain, prog_bar=True, batch_size=1)
 
-    # the problem that the outer optimizer sees
-
-    def judge(self, candidates: Tensor) -> Tensor:
-        """The meta-loss of each of K candidates on this step's tasks, ``(K,)``."""
-        losses = candidates.new_zeros(len(candidates))
-        own = torch.arange(self.global_rank, len(candidates), self.trainer.world_size)
-        if len(own):
-            population = self.algorithm(candidates[own])
-            for task, steps in self._tasks():
-                with torch.no_grad(), self._memory(task, len(own)):
-                    losses[own] += self._finite(self._lost(population, task, steps, self.errors)).to(losses)
-        return self._summed(losses) / self.tasks_per_step
-
-    def gradient(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """The meta-loss at ``u`` and its gradient."""
-        u = u.clone().requires_grad_()
-        total, gradient = u.new_zeros(1), torch.zeros_like(u)
-        # mirrored gates are told apart by small differences, which float32 loses on the way back
-        space = replace(self.space, start=self.space.start.to(dtype=torch.float64))
-        for number, (task, steps) in enumerate(self._tasks()):
-            if number % self.trainer.world_size != self.global_rank:
-                continue
-            with torch.enable_grad(), self._memory(task, 1):
-                algorithm = space.algorithm(u.cpu() * space.steps).to(self.device)
-                loss = self._lost(algorithm, task, steps, errors=0.0, segment=self.segment).sum()
-                (slope,) = torch.autograd.grad(loss, u)
-            total, gradient = total + loss.detach().to(total), gradient + slope
-        return self._summed(total)[0] / self.tasks_per_step, self._summed(gradient) / self.tasks_per_step
-
-    def go_on(self, perturbations: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-        """Truncated unrolls of the shortest horizon, until tasks have reached the longest one."""
-        candidates, (truncation, longest) = u + perturbations, self.horizon
-        fresh = not self._living
-        own = torch.arange(self.global_rank, len(candidates), self.trainer.world_size)
-        losses = candidates.new_zeros(len(candidates))
-        population = self.algorithm(candidates[own] if len(own) else candidates[:1])  # there may be more processes
-        if fresh:
-            self._living = [(task, 0, []) for task, _ in self._tasks()]
-        following = []
-        for task, step, states in self._living:
-            with torch.no_grad(), self._memory(task, len(own)):
-                batches = task.batches(truncation, self.seeds, start=step)
-                states = states or begin(population, task, self.seeds)
-                unrolled = unroll(population, task.network, states, batches)
-                judged = self._finite(meta_loss(unrolled, self.errors, start=step)).to(losses)
-                losses[own] += judged[: len(own)]
-                following.append((task, step + truncation, unrolled.states))
-        self._living = following if following[0][1] < longest else []
-        return self._summed(losses) / self.tasks_per_step, torch.full((len(candidates),), fresh)
-
     def algorithm(self, u: Tensor) -> LearningAlgorithm:
-        """The algorithm at ``u``, or a population, on this module's device; ``u`` in steps of the coordinates."""
-        return self.space.algorithm(u.cpu() * self.space.steps).to(self.device)
-
-    def _tasks(self) -> list[tuple[Task, int]]:
-        """The tasks of this step, and how long each is."""
-        number, (short, longest) = self.search.steps, self.horizon
-        reached = min(1.0, (number + 1) / self.lengthen) if self.lengthen else 1.0
-        tasks = []
-        for place in range(number * self.tasks_per_step, (number + 1) * self.tasks_per_step):
-            share = reached * float(torch.rand((), generator=torch.Generator().manual_seed(self.seed + place)))
-            steps = round(short * (longest / short) ** share)
-            tasks.append((self.tasks.sample(place, self.images, self.seed), steps))
-        return tasks
-
-    def _lost(self, algorithm: LearningAlgorithm, task: Task, steps: int, errors: float, segment: int = 0) -> Tensor:
-        states, batches = begin(algorithm, task, self.seeds), task.batches(steps, self.seeds)
-        return meta_loss(unroll(algorithm, task.network, states, batches, segment=segment), errors)
-
-    @contextmanager
-    def _memory(self, task: Task, population: int) -> Iterator[None]:
-        """Says what to do where memory is short."""
-        try:
-            yield
-        except (MemoryError, RuntimeError) as error:
-            short = isinstance(error, MemoryError | torch.OutOfMemoryError)
-            if not short and not any(words in str(error) for words in ("out of memory", "not enough memory", "alloc")):
-                raise
-            raise MemoryError(
-                f"out of memory on the task {task.name!r} with a population of {population}. Lower outer.population, "
-                "seeds, tasks.hidden or tasks.sizes; for gradients also horizon or segment."
-            ) from error
-
-    @staticmethod
-    def _finite(losses: Tensor) -> Tensor:
-        return torch.where(losses.isfinite(), losses, torch.inf)
+        """The algorithm at ``u``, in steps of the coordinates, on this module's device."""
+        return self.trials.algorithm(u)
 
     def _summed(self, tensor: Tensor) -> Tensor:
         """Over processes."""
-        if self.trainer.world_size == 1:
-            return tensor
         return self.trainer.strategy.reduce(tensor.to(self.device), reduce_op="sum").to(tensor)
 
     # held-out tasks and what is shown of them
@@ -255,7 +167,7 @@ class MetaLearningModule(LightningModule):
     @cached_property
     def images(self) -> dict[str, Images]:
         """The data sets of all tasks."""
-        names = {*self.tasks.images, *(self.held_out_tasks.images if self.held_out else ())}
+        names = {*self.trials.tasks.images, *(self.held_out_tasks.images if self.held_out else ())}
         return {name: datasets.load(name, self.data_dir) for name in sorted(names)}
 
     @cached_property
@@ -288,14 +200,9 @@ class MetaLearningModule(LightningModule):
         return {
             "space": self.space_name,
             "start": self.space.start.name,
-            "tasks": {name: list(v) if isinstance(v, tuple | list) else v for name, v in asdict(self.tasks).items()},
+            "tasks": _plain(asdict(self.trials.tasks)),
             "outer": {"name": type(self.search).__name__, **self.search.settings},
-            "tasks_per_step": self.tasks_per_step,
-            "horizon": list(self.horizon),
-            "lengthen": self.lengthen,
-            "seeds": self.seeds,
-            "errors": self.errors,
-            "seed": self.seed,
+            **_plain(self.trials.settings._asdict()),
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -316,3 +223,7 @@ class MetaLearningModule(LightningModule):
                 "or start a new run."
             )
         self.search.restore(checkpoint["search"])
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, tuple | list) else value for name, value in values.items()}

@@ -10,9 +10,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, interpolate
+from torch.nn.functional import interpolate
 
 from lightning_vsml.datasets import Images
+from lightning_vsml.meta.draw import Draw
+from lightning_vsml.meta.looks import LOOKS
+from lightning_vsml.meta.synthetic import SYNTHETIC
 from lightning_vsml.networks import Conv, Dense, Network, Shape
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -20,8 +23,6 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,
     "gelu": torch.nn.functional.gelu,
 }
-SYNTHETIC = ("clusters", "teacher", "sparse")
-LOOKS = ("plain", "inverted", "filled", "textured", "blurred", "projected", "permuted", "standardised")
 
 
 class Task(NamedTuple):
@@ -78,7 +79,7 @@ class Tasks:
 
     datasets: Sequence[str] = ("mnist",)
     sizes: Sequence[int] = (7, 10, 14, 28)
-    looks: Sequence[str] = LOOKS
+    looks: Sequence[str] = tuple(LOOKS)
     plain: float = 0.25
     scale: tuple[float, float] = (0.5, 2.0)
     classes: int = 5
@@ -91,7 +92,7 @@ class Tasks:
 
     def __post_init__(self) -> None:
         for what, given, known in (
-            ("looks", self.looks, LOOKS),
+            ("looks", self.looks, tuple(LOOKS)),
             ("activations", self.activations, tuple(ACTIVATIONS)),
         ):
             if not given or set(given) - set(known):
@@ -118,21 +119,21 @@ class Tasks:
 
     def sample(self, number: int, images: Mapping[str, Images], seed: int = 0) -> Task:
         """Task ``number`` of the sequence ``seed``; ``images`` holds the data sets of :attr:`images`."""
-        draw = _Draw(torch.Generator().manual_seed(seed * 1_000_003 + number))
+        draw = Draw(torch.Generator().manual_seed(seed * 1_000_003 + number))
         source = draw.one(self.datasets)
         if source in SYNTHETIC:
-            x, y, look = *_SYNTHETIC[source](draw, self.examples), "synthetic"
+            x, y, look = *SYNTHETIC[source](draw, self.examples), "synthetic"
         else:
             x, y = self._examples(draw, images[source])
             look = "plain" if draw.uniform() < self.plain else draw.one(self.looks)
-            x = _LOOKS[look](draw, x)
+            x = LOOKS[look](draw, x)
         scale = draw.log_uniform(*self.scale)
         network, name = self._network(draw, tuple(x.shape[1:]), int(y.max()) + 1)
         batch = round(draw.log_uniform(*self.batch))
         words = f"{source} {'x'.join(map(str, x.shape[1:]))} {look} x{scale:.2g}, {int(y.max()) + 1} classes, {name}"
         return Task(f"{words}, batch {batch}", scale * x, y, network, batch, draw.integer(0, 2**30))
 
-    def _examples(self, draw: "_Draw", data: Images) -> tuple[Tensor, Tensor]:
+    def _examples(self, draw: Draw, data: Images) -> tuple[Tensor, Tensor]:
         """Some examples of some classes, in another size; labels are drawn anew."""
         total = int(data.y.max()) + 1
         kept = draw.permutation(total)[: draw.integer(min(self.classes, total), total + 1)]
@@ -143,7 +144,7 @@ class Tasks:
         x, size = data.x[chosen], draw.one(self.sizes)
         return interpolate(x, (size, size), mode="area") if size < x.shape[-1] else x, label[data.y[chosen]]
 
-    def _network(self, draw: "_Draw", shape: Shape, classes: int) -> tuple[Network, str]:
+    def _network(self, draw: Draw, shape: Shape, classes: int) -> tuple[Network, str]:
         activation, kind = draw.one(self.activations), draw.uniform()
         if kind < self.shallow:
             return Network((Dense(classes),)), "shallow"
@@ -154,112 +155,3 @@ class Tasks:
         hidden = [round(draw.log_uniform(*self.hidden)) for _ in range(draw.integer(1, 3))]
         layers = (*(Dense(units) for units in hidden), Dense(classes))
         return Network(layers, ACTIVATIONS[activation]), f"{activation} {'-'.join(map(str, hidden))}"
-
-
-class _Draw:
-    """Random choices from one generator."""
-
-    def __init__(self, generator: torch.Generator) -> None:
-        self.generator = generator
-
-    def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
-        return low + (high - low) * float(torch.rand((), generator=self.generator))
-
-    def log_uniform(self, low: float, high: float) -> float:
-        return low * (high / low) ** self.uniform()
-
-    def integer(self, low: int, end: int) -> int:
-        return int(torch.randint(low, end, (), generator=self.generator))
-
-    def one(self, options: Sequence):
-        return options[self.integer(0, len(options))]
-
-    def permutation(self, n: int) -> Tensor:
-        return torch.randperm(n, generator=self.generator)
-
-    def normal(self, *shape: int) -> Tensor:
-        return torch.randn(*shape, generator=self.generator)
-
-
-def _texture(draw: _Draw, x: Tensor) -> Tensor:
-    """A smooth random image in [0, 1], one for all examples."""
-    height, width = x.shape[-2:]
-    coarse = draw.normal(1, 1, 3, 3)
-    smooth = interpolate(coarse, (height, width), mode="bilinear") + 0.3 * draw.normal(1, 1, height, width)
-    return torch.sigmoid(2 * smooth)
-
-
-def _filled(draw: _Draw, x: Tensor) -> Tensor:
-    """A grey ground, and strokes of another grey."""
-    ground, strokes = draw.uniform(), draw.uniform()
-    return ground + (strokes - ground) * x
-
-
-def _textured(draw: _Draw, x: Tensor) -> Tensor:
-    """A texture behind, or within, or both."""
-    behind, within = (_texture(draw, x) * draw.uniform() for _ in range(2))
-    return behind * (1 - x) + (draw.uniform() + within) * x
-
-
-def _blurred(draw: _Draw, x: Tensor) -> Tensor:
-    for _ in range(draw.integer(1, 3)):
-        x = avg_pool2d(x, 3, stride=1, padding=1)
-    return x
-
-
-def _projected(draw: _Draw, x: Tensor) -> Tensor:
-    """Random directions, as many as there were inputs or fewer; no image any more."""
-    x = x.flatten(1)
-    outputs = draw.integer(max(8, x.shape[1] // 4), x.shape[1] + 1)
-    return x @ draw.normal(x.shape[1], outputs) / x.shape[1] ** 0.5
-
-
-def _permuted(draw: _Draw, x: Tensor) -> Tensor:
-    return x.flatten(1)[:, draw.permutation(x[0].numel())]
-
-
-_LOOKS: dict[str, Callable[[_Draw, Tensor], Tensor]] = {
-    "plain": lambda draw, x: x,
-    "inverted": lambda draw, x: 1 - x,
-    "filled": _filled,
-    "textured": _textured,
-    "blurred": _blurred,
-    "projected": _projected,
-    "permuted": _permuted,
-    "standardised": lambda draw, x: (x - x.mean()) / x.std(),
-}
-
-
-def _clusters(draw: _Draw, n: int) -> tuple[Tensor, Tensor]:
-    """Classes of a few Gaussian clusters each, in inputs of unequal size around a mean of their own."""
-    inputs, classes, clusters = draw.integer(10, 200), draw.integer(2, 11), draw.integer(1, 4)
-    spread = torch.exp(draw.uniform(0.0, 1.0) * draw.normal(inputs))
-    centres = draw.normal(classes, clusters, inputs) * draw.uniform(0.3, 1.0)
-    y = torch.arange(n) % classes
-    which = torch.randint(clusters, (n,), generator=draw.generator)
-    x = centres[y, which] + draw.normal(n, inputs)
-    return (x + draw.uniform(0.0, 2.0) * draw.normal(inputs)) * spread * draw.uniform(0.1, 0.5), y
-
-
-def _teacher(draw: _Draw, n: int) -> tuple[Tensor, Tensor]:
-    """Inputs of low rank and with a mean, labelled by a random network."""
-    inputs, classes, rank = draw.integer(10, 200), draw.integer(2, 6), draw.integer(5, 11)
-    hidden = draw.normal(n, rank)
-    x = hidden @ draw.normal(rank, inputs) / rank**0.5 + 0.2 * draw.normal(n, inputs)
-    logits = torch.tanh(hidden @ draw.normal(rank, 16)) @ draw.normal(16, classes)
-    return x + draw.uniform(0.0, 1.0) * draw.normal(inputs), (logits - logits.mean(0)).argmax(-1)
-
-
-def _sparse(draw: _Draw, n: int) -> tuple[Tensor, Tensor]:
-    """Inputs that are 0 or 1, each with a frequency of its own that depends on the class, as words in texts."""
-    inputs, classes = draw.integer(30, 300), draw.integer(2, 11)
-    frequency = -1.0 + 1.0 * draw.normal(inputs) + draw.uniform(0.5, 1.0) * draw.normal(classes, inputs)
-    y = torch.arange(n) % classes
-    return (torch.rand(n, inputs, generator=draw.generator) < torch.sigmoid(frequency[y] - 1)).float(), y
-
-
-_SYNTHETIC: dict[str, Callable[[_Draw, int], tuple[Tensor, Tensor]]] = {
-    "clusters": _clusters,
-    "teacher": _teacher,
-    "sparse": _sparse,
-}

@@ -9,6 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lightning_vsml import VSMLLearner, checkpoints, datasets
 from lightning_vsml.meta import __main__ as command
+from lightning_vsml.meta.trials import Trials
 
 SMOKE = ["--preset", "smoke", "--trainer.enable_progress_bar", "false", "--out", "tiny.safetensors"]
 
@@ -108,7 +109,7 @@ def test_a_failure_in_the_middle_leaves_no_checkpoint_half_written(
     def short(*_: object) -> None:
         raise MemoryError("lower outer.population")
 
-    monkeypatch.setattr(command.MetaLearningModule, "judge", short)
+    monkeypatch.setattr(Trials, "judge", short)
     with pytest.raises(SystemExit, match=r"lower outer\.population"):
         command.main(SMOKE)
     assert not list(tmp_path.glob("tiny.*"))
