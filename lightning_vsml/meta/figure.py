@@ -20,6 +20,8 @@ def draw(standing: Standing, names: list[str]) -> Figure:
         panel.set_title(name, fontsize=7)
         panel.set(xscale="log", ylim=(0, 1))
         panel.grid(alpha=0.3)
+    for panel in panels[len(names) :]:
+        panel.set_visible(False)
     panels[0].legend(loc="lower right", fontsize=7)
     figure.supxlabel("learning step")
     figure.supylabel("online accuracy; SGD and Adam with the best learning rate for each task")
