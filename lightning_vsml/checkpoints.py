@@ -43,7 +43,7 @@ def names() -> list[str]:
     """Names of the shipped algorithms.
 
     >>> names()
-    ['backprop', 'cloned_backprop']
+    ['backprop', 'cloned_backprop', 'meta_mnist']
     """
     return sorted(path.stem for path in shipped_dir().glob("*.safetensors"))
 

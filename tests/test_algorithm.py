@@ -47,13 +47,15 @@ def test_survives_copies_after_use(any_algorithm: LearningAlgorithm, copy: Calla
 
 
 def test_samples_are_averaged_positions_summed(any_algorithm: LearningAlgorithm) -> None:
-    """Twice the samples: the same change. The same rows as positions of half the samples: twice the change."""
+    """Twice the samples: memories change the same. The same rows as positions of half the samples: twice as much."""
+    memories = torch.tensor(any_algorithm.memory)
     state = any_algorithm.encode(torch.randn(1, 3, 4) * 0.1)
     x, e = torch.randn(6, 1, 3), torch.randn(6, 1, 4) * 0.1
 
     def update(x: Tensor, e: Tensor, samples: int) -> Tensor:
         change, _ = any_algorithm.learn(state, x, e, samples)
-        return any_algorithm.decode(any_algorithm.commit(state, change)) - any_algorithm.decode(state)
+        moved = (any_algorithm.commit(state, change).c - state.c)[..., memories]
+        return moved @ any_algorithm.codec.decode[memories]
 
     once = update(x, e, 6)
     torch.testing.assert_close(update(torch.cat([x, x]), torch.cat([e, e]), 12), once, rtol=1e-3, atol=1e-5)

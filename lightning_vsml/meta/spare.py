@@ -19,14 +19,14 @@ from lightning_vsml.ticks import Cell, Tick
 # Units. The first five are those of `backprop`.
 WEIGHT, PRODUCT, MESSAGE = (0, 1), (2, 3), 4
 RECENT = (5, 6)  # changes of the weight, forgotten after a while; a pair, so that it can be read out as the weight is
-CLOCKS = (7, 8)
-MEAN = (9, 10)  # of the input, as a pair
-MEAN_SQUARED = (11, 12)  # its square, in the forward ticks
-INPUT_SQUARED = (13, 14)  # the input's, in the forward ticks
-ALONG = (15, 16)  # the part of an update along the mean input
-PULSE = 17  # 1 in the tick that writes, else 0
-ERROR = (18, 19)  # their difference: the feedback's square
-N = 20
+CLOCKS = (7, 8, 9)
+MEAN = (10, 11)  # of the input, as a pair
+MEAN_SQUARED = (12, 13)  # its square, in the forward ticks
+INPUT_SQUARED = (14, 15)  # the input's, in the forward ticks
+ALONG = (16, 17)  # the part of an update along the mean input
+PULSE = 18  # 1 in the tick that writes, else 0
+ERROR = (19, 20)  # their difference: the feedback's square
+N = 21
 
 # Channels of the forward message: the input in the forward ticks, in learn ticks, and in the last of these.
 FORWARD, LEARN, LAST = range(3)
@@ -51,25 +51,25 @@ RATE = -5.0  # bias of the gate that writes updates; so low that sigm is exp, an
 MARGIN = 4.0  # the same for a ratio of sums, which is around 1
 SUMS = 2.0**12  # own messages are asinh of sums times this: logarithms, in all but the smallest sums
 TYPICAL = math.asinh(100 * SUMS)  # own message of an input with a squared norm of 100
-PERIODS = (50.0, 1000.0)  # of the clocks, in learning steps
+PERIODS = (2.0, 50.0, 1000.0)  # of the clocks, in learning steps
 
 
 def modulated_backprop(lr: float = 0.1) -> Space:
-    """The search space around ``backprop`` with 15 spare units.
+    """The search space around ``backprop`` with 16 spare units.
 
     =======  ====================================================  ==================================================
     units    what they hold                                        what the search may let them do
     =======  ====================================================  ==================================================
     5, 6     latest changes of the weight, a leaky integral        be taken from the weight wherever that is read: what
                                                                    is left is a running average of the weight
-    7, 8     clocks: 1 - exp(-age / period)                        scale updates
-    9, 10    m: running mean of the input x; and x m, summed
+    7 to 9   clocks: 1 - exp(-age / period)                        scale updates
+    10, 11   m: running mean of the input x; and x m, summed
              over inputs: own message 1                            scale updates
-    11, 12   m^2, summed over inputs: own message 2                scale updates
-    13, 14   x^2, summed over inputs: own message 3                scale updates (normalised least mean squares)
-    15, 16   e m (x·m / m·m): the update along the mean input      be taken from the update
-    17       1 in the tick that writes
-    18, 19   e^2                                                   weigh inputs in m
+    12, 13   m^2, summed over inputs: own message 2                scale updates
+    14, 15   x^2, summed over inputs: own message 3                scale updates (normalised least mean squares)
+    16, 17   e m (x·m / m·m): the update along the mean input      be taken from the update
+    18       1 in the tick that writes
+    19, 20   e^2                                                   weigh inputs in m
     =======  ====================================================  ==================================================
 
     Own messages arrive as logarithms, and gates far below 0 are exponentials: what is added to their z multiplies. (Up
