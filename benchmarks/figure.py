@@ -63,7 +63,8 @@ def lines(axis: Axes, contenders: Sequence[Contender]) -> None:
     axis.set_yscale("logit", nonpositive="clip")  # spreads what lies close to 1
     axis.set_yticks(TICKS, [f"{tick:.0%}" for tick in TICKS])
     axis.set_yticks([], minor=True)
-    axis.set_ylim(0.08, 0.985)
+    highest = max(max(line.get_ydata()) for line in axis.lines if len(line.get_xdata()) > 2)
+    axis.set_ylim(0.08, 1 - 0.7 * (1 - min(highest, 0.98)))
     axis.grid(alpha=0.25)
 
 
