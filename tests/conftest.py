@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of examples too, which run beside other tests
 HAS_TRITON = importlib.util.find_spec("triton") is not None
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # kernels run in Python, on the CPU; Triton reads it when it is imported
