@@ -28,7 +28,7 @@ def write_mnist(folder: Path, suffix: str = ".gz") -> None:
         n = 7 if file.startswith("train") else 3
         array = np.arange(n * 12, dtype=np.uint8).reshape(n, 4, 3) if "images" in file else np.arange(n, dtype=np.uint8)
         content = idx(array)
-        (folder / f"{file}{suffix}").write_bytes(gzip.compress(content) if suffix else content)
+        (folder / f"{file}{suffix}").write_bytes(gzip.compress(content, mtime=0) if suffix else content)
 
 
 @pytest.fixture
@@ -83,7 +83,13 @@ def test_no_answer(tmp_path: Path, server: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"not gzip", gzip.compress(b"\0\0\x08"), gzip.compress(idx(np.zeros((3, 4, 3), np.uint8))[:-5])]
+    "content",
+    [
+        b"",
+        b"not gzip",
+        gzip.compress(b"\0\0\x08", mtime=0),
+        gzip.compress(idx(np.zeros((3, 4, 3), np.uint8))[:-5], mtime=0),
+    ],
 )
 def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
     raw = tmp_path / "MNIST" / "raw"
