@@ -69,7 +69,7 @@ def test_an_unknown_algorithm_is_an_error(tmp_path: Path) -> None:
 
 
 def test_learning_curves(tmp_path: Path) -> None:
-    """Picture, TensorBoard image, and numbers that show every line near SGD's."""
+    """Picture, TensorBoard image, and numbers that show every line near SGD's, or above."""
     done = run(
         *("--dataset", "digits", "--steps", "60", "--seeds", "3", "--hidden", "16", "--lr", "0.5"),
         folder=tmp_path,
@@ -81,7 +81,8 @@ def test_learning_curves(tmp_path: Path) -> None:
     last = {row["learner"]: float(row["accuracy_mean"]) for row in rows if row["step"] == "60"}
     assert {name.split()[0] for name in last} == {*checkpoints.names(), "SGD"}
     assert last["SGD"] > 0.6
-    assert max(abs(value - last["SGD"]) for value in last.values()) < 0.02
+    assert all(abs(value - last["SGD"]) < 0.02 for name, value in last.items() if "meta-learned" not in name)
+    assert all(value > last["SGD"] for name, value in last.items() if "meta-learned" in name)
     assert (out / "learning_curves.png").read_bytes()[:4] == b"\x89PNG"
     tags = EventAccumulator(str(out)).Reload().Tags()
     assert tags["images"] == ["learning_curves"] and "digits 64-16-10/SGD" in tags["scalars"]
