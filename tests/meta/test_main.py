@@ -40,7 +40,7 @@ def test_it_makes_a_checkpoint_that_learns(capsys: pytest.CaptureFixture[str]) -
 
     module = Module(mlp())
     trainer(VSMLLearner("tiny.safetensors"), max_steps=60).fit(module, classification())
-    assert sum(module.losses[-12:]) < 0.9 * sum(module.losses[:12])
+    assert sum(module.losses[-12:]) < 0.97 * sum(module.losses[:12])
     assert algorithm.lr == 0.1
 
 
