@@ -139,6 +139,29 @@ def test_rates_by_the_mean_input_follow_its_sums(space: Space, aged: Aged) -> No
     assert error(update(algorithm, aged(seen), x, e), want) < 0.02
 
 
+def test_rates_by_the_size_of_an_input(space: Space, aged: Aged) -> None:
+    """Each weight's own: the larger its input usually is, the slower; size is a leaky memory that shuts its gate."""
+    seen, x, e = torch.tensor([0.0, 0.05, 0.2, 0.5, 1.0, 3.0]).expand(4, 6), torch.rand(4, 6), torch.randn(4, 3)
+    size, forget = torch.zeros(6), torch.tensor(4.6).sigmoid()
+    for _ in range(300):
+        size = forget * size + (0.1 * seen[0] ** 2).tanh() * (-10 * size.tanh()).sigmoid()
+    assert (size.diff() > 0.005).all() and size[-1] < 10 * size[2]  # squares part by a factor of 225
+    got = update(moved(space, rate__size=0.5), aged(seen, steps=300), x, e)
+    assert error(got, (-0.5 * 10 * size.tanh()).exp().unsqueeze(1) * sgd(x, e)) < 0.02
+
+
+def test_rates_by_the_trend_rise_where_feedback_stays_and_fall_where_it_turns(space: Space, aged: Aged) -> None:
+    algorithm = moved(space, rate__trend=1.0)
+    x, e = torch.rand(6, 8) + 0.2, torch.randn(1, 3).expand(6, 3)
+    sizes = {}
+    for name, turning in (("stays", False), ("turns", True)):
+        state = aged(x, steps=1)
+        for step_number in range(20):
+            state = step(algorithm, state, x, -e if turning and step_number % 2 else e)
+        sizes[name] = float(update(algorithm, state, x, e).norm() / sgd(x, e).norm())
+    assert sizes["turns"] < 0.8 and sizes["stays"] > 1.3
+
+
 @pytest.mark.parametrize("amount", [0.3, 0.8])
 def test_along_takes_the_mean_input_out_of_updates(space: Space, aged: Aged, amount: float) -> None:
     algorithm = moved(space, along=amount)
