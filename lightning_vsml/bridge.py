@@ -152,10 +152,11 @@ class Bridge:
             if self.forward_by == "module":
                 output = type(grid.layer).forward(grid.layer, input)
             else:
-                dtype = _output_dtype(input)
+                dtype = grid.output_dtype(input)
                 with torch.autocast(input.device.type, enabled=False):
                     y = algorithm.forward(self.states[name], grid.messages(input, algorithm.cell.W.dtype))
                     output = grid.output(y, input).to(dtype)
+                    grid.observe(input)
         return self.tape.record(name, input, output) if recording else output
 
     def _learn(self, call: Call, scale: float, samples: int) -> tuple[Tensor, Tensor, Change]:
@@ -200,13 +201,6 @@ class Bridge:
                 )
             placed[name] = State(*(tensor.to(*self._placement(name)) for tensor in state))
         return placed
-
-
-def _output_dtype(x: Tensor) -> torch.dtype:
-    """What the layer itself would give for ``x``."""
-    if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
-        return torch.get_autocast_dtype(x.device.type)
-    return x.dtype
 
 
 def _eager() -> AbstractContextManager[None]:

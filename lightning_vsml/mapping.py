@@ -4,11 +4,10 @@ from collections import Counter
 from typing import NamedTuple
 
 from torch import nn
-from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from torchmetrics import Metric
 
-from lightning_vsml.grids import GRIDS, Grid
+from lightning_vsml.grids import GRIDS, Grid, choose
 
 UNMAPPED = ("error", "freeze", "optimizer")
 
@@ -55,8 +54,8 @@ def map_layers(model: nn.Module, unmapped: str = "error") -> Mapping:
     grids: dict[str, Grid] = {}
     glue: Counter[str] = Counter()
     for name, module in model.named_modules():
-        if (grid_type := _grid_type(module)) is not None:
-            grids[name] = grid_type(module)
+        if isinstance(chosen := choose(module), type):
+            grids[name] = chosen(module)
         elif module is not model and not any(module.children()) and not isinstance(module, Metric):
             glue[type(module).__name__] += 1
 
@@ -73,35 +72,27 @@ def map_layers(model: nn.Module, unmapped: str = "error") -> Mapping:
             "VSMLLearner."
         )
     if leftover and unmapped == "error":
-        modules = dict(model.named_modules())
-        kinds = [f"  {name} ({type(modules[name.rpartition('.')[0]]).__name__})" for name in leftover]
+        described = "\n".join(
+            f"  {name} ({_described(model.get_submodule(name.rpartition('.')[0]))})" for name in leftover
+        )
         raise MappingError(
             "expected every trainable parameter to belong to a mapped layer "
-            f"({', '.join(kind.__name__ for kind in GRIDS)}), but these do not:\n" + "\n".join(kinds) + "\n"
+            f"({', '.join(kind.__name__ for kind in GRIDS)}), but these do not:\n{described}\n"
             'Either keep them as they are with VSMLLearner(..., unmapped="freeze"), or leave them to your own '
             'optimizer with VSMLLearner(..., unmapped="optimizer").'
         )
     return Mapping(grids, leftover, glue)
 
 
-def _grid_type(module: nn.Module) -> type[Grid] | None:
-    for layer_type, grid_type in GRIDS.items():
-        if (
-            isinstance(module, layer_type)
-            and type(module).forward is layer_type.forward
-            and "forward" not in vars(module)  # somebody replaced it on the instance
-            and not isinstance(module, NonDynamicallyQuantizableLinear)  # nn.MultiheadAttention never calls it
-            and isinstance(module._parameters.get("weight"), nn.Parameter)  # else parametrized or weight-normed
-            and module.weight.is_floating_point()
-            and module.weight.numel() > 0
-        ):
-            return grid_type
-    return None
+def _described(module: nn.Module) -> str:
+    """A module whose parameters are not mapped, and why, where that is known."""
+    why = choose(module)
+    return f"{type(module).__name__}: {why}" if isinstance(why, str) else type(module).__name__
 
 
 def _check_frozen(grids: dict[str, Grid]) -> None:
     for name, grid in grids.items():
-        weight, bias = grid.layer.weight, grid.layer.bias
+        weight, bias = grid.layer.weight, getattr(grid.layer, "bias", None)
         if bias is not None and weight.requires_grad != bias.requires_grad:
             trainable, frozen = ("weight", "bias") if weight.requires_grad else ("bias", "weight")
             raise MappingError(

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torchmetrics import MeanMetric
 
-from lightning_vsml.grids import Conv2dGrid, LinearGrid
+from lightning_vsml.grids.convolution import ConvGrid
+from lightning_vsml.grids.dense import LinearGrid
 from lightning_vsml.mapping import MappingError, map_layers
 
 
@@ -32,7 +33,7 @@ def test_finds_layers_and_glue() -> None:
         MeanMetric(),
     )
     mapping = map_layers(model)
-    assert {name: type(grid) for name, grid in mapping.grids.items()} == {"0": Conv2dGrid, "4.0": LinearGrid}
+    assert {name: type(grid) for name, grid in mapping.grids.items()} == {"0": ConvGrid, "4.0": LinearGrid}
     assert mapping.glue == {"ReLU": 2, "Flatten": 1, "Dropout": 1}
     assert mapping.unmapped == []
 
@@ -42,29 +43,66 @@ def test_the_model_itself_may_be_a_layer() -> None:
 
 
 def test_each_unmapped_parameter_is_named() -> None:
-    model = nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3), CosineLinear(3, 3, bias=False), nn.MultiheadAttention(3, 1))
+    model = nn.Sequential(nn.Linear(3, 3), nn.PReLU(), CosineLinear(3, 3, bias=False), nn.MultiheadAttention(3, 1))
     model.register_parameter("scale", nn.Parameter(torch.ones(())))
     with pytest.raises(MappingError) as caught:
         map_layers(model)
     for name in (
         "  scale (Sequential)",
-        "1.weight (LayerNorm)",
-        "1.bias",
-        "2.weight (CosineLinear)",
-        "3.in_proj_weight",
+        "1.weight (PReLU)",
+        "2.weight (CosineLinear: CosineLinear.forward is not that of nn.Linear)",
+        "3.in_proj_weight (MultiheadAttention: nn.MultiheadAttention uses its weights without calling a layer; replace",
+        "3.out_proj.weight (NonDynamicallyQuantizableLinear: nn.MultiheadAttention uses",
+        "around torch.nn.functional.scaled_dot_product_attention",
     ):
         assert name in str(caught.value)
-    assert "3.out_proj.weight" in str(caught.value)  # nn.MultiheadAttention uses it without calling the layer
     assert "0.weight" not in str(caught.value)
     assert 'unmapped="freeze"' in str(caught.value) and 'unmapped="optimizer"' in str(caught.value)
     for way_out in ("freeze", "optimizer"):
-        assert len(map_layers(model, way_out).unmapped) == 8
+        assert len(map_layers(model, way_out).unmapped) == 7
 
 
 def test_parametrized_and_weight_normed_layers_are_not_mapped() -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.utils.parametrizations.weight_norm(nn.Linear(3, 3)))
-    with pytest.raises(MappingError, match=r"1.parametrizations.weight.original0"):
+    with pytest.raises(
+        MappingError, match=r"1.bias \(ParametrizedLinear: its weight is computed from other .* remove that"
+    ):
         map_layers(model)
+
+
+@pytest.mark.parametrize(
+    ("layer", "why"),
+    [
+        (nn.Embedding(3, 2, max_norm=1.0), "Embedding: max_norm rescales weights"),
+        (nn.Embedding(3, 2, scale_grad_by_freq=True), "Embedding: scale_grad_by_freq"),
+        (nn.LSTM(3, 2), r"LSTM: it uses its weights for all time steps in one call; replace it by"),
+        (nn.SyncBatchNorm(3), "SyncBatchNorm: it averages over processes"),
+        (nn.Linear(3, 3, dtype=torch.complex64), "Linear: its weight is of type torch.complex64"),
+        (nn.utils.parametrizations.spectral_norm(nn.Linear(3, 3)), "its weight is computed from other parameters"),
+    ],
+)
+def test_what_cannot_be_mapped_says_why(layer: nn.Module, why: str) -> None:
+    with pytest.raises(MappingError, match=why):
+        map_layers(nn.Sequential(nn.Linear(3, 3), layer))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv1d(1, 2, 3),
+        nn.ConvTranspose2d(1, 2, 3),
+        nn.Embedding(3, 2),
+        nn.LayerNorm(3),
+        nn.RMSNorm(3),
+        nn.BatchNorm1d(3),
+        nn.BatchNorm2d(3),
+        nn.BatchNorm3d(3),
+        nn.GroupNorm(1, 3),
+    ],
+)
+def test_more_layers_map(layer: nn.Module) -> None:
+    mapping = map_layers(layer)
+    assert list(mapping.grids) == [""] and not mapping.unmapped and not mapping.glue
 
 
 def test_a_replaced_forward_is_respected() -> None:
@@ -74,9 +112,9 @@ def test_a_replaced_forward_is_respected() -> None:
         map_layers(model)
 
 
-@pytest.mark.parametrize("model", [nn.ReLU(), nn.Sequential(nn.Flatten(), nn.LayerNorm(3))])
+@pytest.mark.parametrize("model", [nn.ReLU(), nn.Sequential(nn.Flatten(), nn.PReLU())])
 def test_nothing_to_map(model: nn.Module) -> None:
-    with pytest.raises(MappingError, match=r"no trainable layer that can be mapped: expected .* Linear, Conv2d"):
+    with pytest.raises(MappingError, match=r"no trainable layer that can be mapped: expected .* Linear, Conv1d"):
         map_layers(model)
 
 

@@ -7,80 +7,11 @@ from functools import partial
 import pytest
 import torch
 from helpers import Loss, Module, classification, cross_entropy, relative_differences, trainer
+from models import Residual, ResNet, Sequence, Shared, Transformer, TwoHeads, autoencoder, cnn, perceptron, temporal
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_vsml import VSMLLearner, programs
-
-
-class Residual(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem, self.head = nn.Linear(6, 10), nn.Linear(10, 4)
-        self.blocks = nn.ModuleList(nn.Linear(10, 10) for _ in range(3))
-        self.norm = nn.LayerNorm(10, elementwise_affine=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.stem(x)
-        for block in self.blocks:
-            x = x + block(torch.relu(self.norm(x)))
-        return self.head(x)
-
-
-class Shared(nn.Module):
-    """One layer used three times, on its own output too."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem, self.shared, self.head = nn.Linear(6, 10), nn.Linear(10, 10), nn.Linear(10, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = torch.tanh(self.stem(x))
-        x = torch.tanh(self.shared(x))
-        return self.head(torch.tanh(self.shared(x)) + self.shared(x * 0.5))
-
-
-class Sequence(nn.Module):
-    """Linears on (S, T, A), mixed over time by attention-like glue."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.query, self.value, self.head = nn.Linear(3, 5), nn.Linear(3, 5, bias=False), nn.Linear(5, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        q, v = self.query(x), self.value(x)
-        mixed = torch.softmax(q @ q.mT / 5**0.5, dim=-1) @ v
-        return self.head(torch.relu(mixed)).mean(1)
-
-
-class TwoHeads(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.body, self.classes, self.value = nn.Linear(6, 10), nn.Linear(10, 4), nn.Linear(10, 1)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        z = torch.tanh(self.body(x))
-        return self.classes(z), self.value(z)
-
-
-def cnn(pool: type[nn.Module]) -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(2, 4, 3, stride=2, padding=1),
-        nn.BatchNorm2d(4, affine=False),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(4, 6, 3, padding="same", dilation=2, groups=2, padding_mode="circular"),
-        nn.GELU(),
-        pool(2),
-        nn.Conv2d(6, 6, 2, groups=6, bias=False),
-        nn.Flatten(),
-        nn.Linear(6, 4),
-    )
-
-
-def perceptron(activation: Callable[[], nn.Module]) -> nn.Module:
-    return nn.Sequential(
-        nn.Linear(6, 12), activation(), nn.Dropout(0.2), nn.Linear(12, 8), activation(), nn.Linear(8, 4)
-    )
 
 
 def two_losses(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
@@ -107,6 +38,11 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], Loss, float]] =
     "sequence": (Sequence, (5, 3), cross_entropy, 0.1),
     "two losses": (TwoHeads, (6,), two_losses, 0.1),
     "sum": (partial(perceptron, nn.ReLU), (6,), summed, 0.1 / 8),
+    "transformer": (Transformer, (6,), cross_entropy, 0.1),
+    "resnet": (ResNet, (2, 6, 6), cross_entropy, 0.05),
+    "smooth resnet": (partial(ResNet, torch.tanh), (2, 6, 6), cross_entropy, 0.05),
+    "temporal": (temporal, (3, 9), cross_entropy, 0.05),
+    "autoencoder": (autoencoder, (2, 6, 6), cross_entropy, 0.05),
     "mse": (partial(perceptron, nn.Tanh), (6,), squared, 0.2),
 }
 
@@ -124,6 +60,7 @@ def compare(case: str, dtype: torch.dtype, steps: int, learner: VSMLLearner) -> 
     torch.manual_seed(0)
     net = build().to(dtype)
     data = classification(160, shape, dtype=dtype)
+    net(next(iter(data))[0])  # lazy layers get their shapes
     learner.lr = lr
     sgd, ours = fit(net, loss, lr, data, steps), fit(net, loss, lr, data, steps, learner)
     assert len(sgd.losses) == len(ours.losses) == steps
@@ -136,9 +73,10 @@ def compare(case: str, dtype: torch.dtype, steps: int, learner: VSMLLearner) -> 
 # seen with two losses).
 LIMIT = {"reference": 2e-3, "fused": 1e-3, "native": 1e-3}
 
-# Which pixel is the largest flips under rounding, and the trajectories part: with this case SGD itself, started from
-# weights perturbed by 1e-5, is 7e-3 away after 200 steps. In float64 no pixel flips.
-FLIPPING = {"cnn with max pooling"}
+# Which pixel is the largest, or which unit is on, flips under rounding, and the trajectories part: SGD itself, started
+# from weights perturbed by 1e-5, is 7e-3 away after 200 steps with max pooling, and 0.5 with batch norm before ReLU.
+# In float64 nothing flips.
+FLIPPING = {"cnn with max pooling", "resnet"}
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case not in FLIPPING])

@@ -1,0 +1,110 @@
+"""The affine part of normalising layers: a diagonal grid, one synapse and one bias for each feature.
+
+Normalising itself is glue. Each feature is a group of one input (and the bias) and one output.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from lightning_vsml.grids.base import Grid
+
+
+class NormGrid(Grid):
+    """What normalising layers share. Subclasses normalise, and say where the features are."""
+
+    fan_in = fan_out = 1
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__(layer)
+        self.groups = self.layer.weight.numel()
+
+    def output_dtype(self, x: Tensor) -> torch.dtype:
+        return x.dtype  # autocast leaves these layers alone, or takes them to float32
+
+    def _normalised(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class LayerNormGrid(NormGrid):
+    """``nn.LayerNorm`` and ``nn.RMSNorm``: the features are the last dimensions."""
+
+    layer: nn.LayerNorm | nn.RMSNorm
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__(layer)
+        self._features = tuple(self.layer.normalized_shape)
+        self._sample_dims = len(self._features)  # type: ignore[misc]
+        self._expected = f"(..., {', '.join(map(str, self._features))})"
+
+    def _fits(self, x: Tensor) -> bool:
+        return tuple(x.shape[-len(self._features) :]) == self._features
+
+    def _rows(self, x: Tensor) -> Tensor:
+        return self._normalised(x).reshape(-1, self.groups, 1)
+
+    def _normalised(self, x: Tensor) -> Tensor:
+        normalise = F.rms_norm if isinstance(self.layer, nn.RMSNorm) else F.layer_norm
+        return normalise(x, self._features, eps=self.layer.eps)
+
+    def output(self, y: Tensor, x: Tensor) -> Tensor:
+        return y.reshape(x.shape)
+
+    def feedback(self, g: Tensor) -> Tensor:
+        return g.reshape(-1, self.groups, 1)
+
+
+class ChannelNormGrid(NormGrid):
+    """Where the features are the second dimension."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__(layer)
+        self._sample_dims = 1
+        self._expected = f"(samples, {self.groups}, ...)"
+
+    def _fits(self, x: Tensor) -> bool:
+        return x.dim() >= 2 and x.shape[1] == self.groups
+
+    def _rows(self, x: Tensor) -> Tensor:
+        return self.feedback(self._normalised(x))
+
+    def output(self, y: Tensor, x: Tensor) -> Tensor:
+        return y.reshape(x.shape[0], *x.shape[2:], self.groups).movedim(-1, 1).contiguous()
+
+    def feedback(self, g: Tensor) -> Tensor:
+        return g.movedim(1, -1).reshape(-1, self.groups, 1)
+
+
+class GroupNormGrid(ChannelNormGrid):
+    """``nn.GroupNorm``."""
+
+    layer: nn.GroupNorm
+
+    def _normalised(self, x: Tensor) -> Tensor:
+        return F.group_norm(x, self.layer.num_groups, eps=self.layer.eps)
+
+
+class BatchNormGrid(ChannelNormGrid):
+    """``nn.BatchNorm1d``, ``2d`` and ``3d``; the layer keeps its running statistics itself."""
+
+    layer: _BatchNorm
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__(layer)
+        dims = {nn.BatchNorm1d: (2, 3), nn.BatchNorm2d: (4,), nn.BatchNorm3d: (5,)}
+        self._dims = next(d for kind, d in dims.items() if isinstance(layer, kind))
+
+    def _fits(self, x: Tensor) -> bool:
+        return x.dim() in self._dims and super()._fits(x)
+
+    def observe(self, x: Tensor) -> None:
+        if self.layer.training and self.layer.track_running_stats:
+            type(self.layer).forward(self.layer, x)
+
+    def _normalised(self, x: Tensor) -> Tensor:
+        layer = self.layer
+        mean, var = layer.running_mean, layer.running_var
+        if layer.training or mean is None or var is None:
+            return F.batch_norm(x, None, None, training=True, eps=layer.eps)
+        return F.batch_norm(x, mean.to(x.dtype), var.to(x.dtype), eps=layer.eps)
