@@ -108,14 +108,18 @@ class Bridge:
         samples = max(1, self.grids[tape.calls[0].name].samples(tape.calls[0].x)) if tape.calls else 1
         scale = samples * (gain or 1.0)  # with a gain of 0 messages still flow, and changes are dropped
         health = Health(self.algorithm.reach)
-        changes: list[tuple[str, Change]] = []
+        gradients = self._gradients(tape, loss) if self.measurements is not None and self.measurements.cosines else {}
+        changes: dict[str, Change] = {}
         for call in tape.reverse(loss):
             x, e, change = self._learn(call, scale, samples)
             health.watch(call.name, x, e, change)
-            changes.append((call.name, change))
+            changes[call.name] = changes[call.name].plus(change) if call.name in changes else change
         self.beyond_reach |= health.verify(loss, step)
-        self.reached.update(name for name, _ in changes)
-        for name, change in changes if gain else []:
+        self.reached.update(changes)
+        for name, gradient in gradients.items():
+            assert self.measurements is not None
+            self.measurements.compared(name, self.algorithms[name], changes[name], gradient)
+        for name, change in changes.items() if gain else []:
             self.pending[name] = self.pending[name].plus(change) if name in self.pending else change
 
     @torch.no_grad()
@@ -171,8 +175,26 @@ class Bridge:
             change, message = algorithm.learn(state, x.detach(), e, samples)
         call.send_back(x, message / -scale)
         if self.measurements is not None:
-            self.measurements.learned(call.name, algorithm, state, x.detach(), e, change, message)
+            self.measurements.learned(call.name, algorithm, state, e, message)
         return x.detach(), e, change
+
+    def _gradients(self, tape: Tape, loss: Tensor) -> dict[str, Tensor]:
+        """The true gradient of each layer's weights, ``(G, A, B)``, for comparison: an extra way back by weights."""
+        others = [p for name, p in self.model.named_parameters() if name in self.to_optimizer]
+        kept = [None if p.grad is None else p.grad.clone() for p in others]
+        gradients: dict[str, Tensor] = {}
+        for call in tape.reverse(loss):
+            grid, weights = self.grids[call.name], self.algorithms[call.name].decode(self.states[call.name])
+            assert call.leaf.grad is not None
+            with torch.enable_grad():
+                x = grid.messages(call.x, weights.dtype)
+            g = grid.feedback(call.leaf.grad.to(weights.dtype))
+            gradient = torch.einsum("rga,rgb->gab", x.detach(), g)
+            gradients[call.name] = gradients.get(call.name, 0) + gradient
+            call.send_back(x, torch.einsum("rgb,gab->rga", g, weights))
+        for parameter, gradient_before in zip(others, kept, strict=True):
+            parameter.grad = gradient_before
+        return gradients
 
     @torch.no_grad()
     def _read_weights(self, names: list[str]) -> None:

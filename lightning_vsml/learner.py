@@ -8,7 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelSummary
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from lightning_vsml import checkpoints, report
+from lightning_vsml import checkpoints, pictures, report
 from lightning_vsml.algorithm import LearningAlgorithm
 from lightning_vsml.bridge import FORWARD, Bridge
 from lightning_vsml.checks import (
@@ -32,11 +32,10 @@ class VSMLLearner(Callback):
     >>> from lightning.pytorch import Trainer
     >>> trainer = Trainer(callbacks=[VSMLLearner()], logger=False)
 
-    Every weight of the mapped layers (``nn.Linear``, ``nn.Conv2d``) becomes a small LSTM state, a synapse; all share
-    the algorithm's one LSTM. Whatever else the model does is glue and stays the user's code. After each step the
+    Every weight of the mapped layers (:data:`~lightning_vsml.grids.GRIDS`) becomes a small LSTM state, a synapse; all
+    share the algorithm's one LSTM. Whatever else the model does is glue and stays the user's code. After each step the
     weights are written back, so validation, checkpoints and export see the plain module. The optimizer that the
-    module configures is created but not stepped; if it has a learning-rate scheduler, the learner follows the
-    scheduled ratio (current / initial learning rate of the first parameter group).
+    module configures is created but not stepped.
 
     Args:
         algorithm: name of a shipped algorithm, path of a ``.safetensors`` file, or a
@@ -47,7 +46,10 @@ class VSMLLearner(Callback):
             they are, ``"optimizer"`` leaves them to the user's optimizer (one process, no ``16-mixed`` precision).
         forward: ``"cell"`` computes mapped layers by forward ticks; ``"module"`` by the layers themselves, with the
             decoded weights, and keeps only learning in the cell.
-        diagnostics: also log how far update and message are from the delta rule (cosines, per layer).
+        diagnostics: also log, per layer, the cosine between its update and the true gradient; and, ever more seldom as
+            training goes on, histograms of states and a picture of them, on loggers that can show them.
+        follow_scheduler: scale ``lr`` by what the learning-rate scheduler of your optimizer makes of its learning rate
+            (current / initial, of the first parameter group); ``False`` keeps it constant.
         ticks: the tick implementation: ``"native"`` (compiled for the CPU), ``"triton"`` (compiled for NVIDIA GPUs;
             ``"triton-fast"`` with the hardware's approximate tanh), ``"fused"`` (torch, without what zeros make
             unnecessary), ``"reference"`` (the readable one), or ``"auto"``: compiled for the device, in torch where
@@ -66,6 +68,7 @@ class VSMLLearner(Callback):
         unmapped: str = "error",
         forward: str = "cell",
         diagnostics: bool = False,
+        follow_scheduler: bool = True,
         ticks: str | None = None,
     ) -> None:
         super().__init__()
@@ -83,10 +86,12 @@ class VSMLLearner(Callback):
             raise ValueError(f"lr should be a finite number of at least 0, or None for the default, got {lr!r}.")
         self.lr = self.algorithm.lr if lr is None else float(lr)
         self.unmapped, self.forward, self.diagnostics = unmapped, forward, diagnostics
+        self.follow_scheduler = follow_scheduler
         self._bridge: Bridge | None = None
         self._takeover: TakeOver | None = None
         self._resumed: dict[str, Any] | None = None
         self._warned: set[tuple[str, str]] = set()
+        self._next_picture = 0
 
     # --- before fit
 
@@ -117,7 +122,7 @@ class VSMLLearner(Callback):
             forward=self.forward,
             states=self._states(resumed) if resumed else None,
         )
-        self._bridge, self._warned = bridge, set()
+        self._bridge, self._warned, self._next_picture = bridge, set(), 0
         self._takeover = TakeOver(
             trainer.strategy, pl_module, bridge, lambda: self._gain(trainer), hybrid=bool(bridge.to_optimizer)
         )
@@ -145,8 +150,12 @@ class VSMLLearner(Callback):
             return
         metrics, bridge.measurements = bridge.measurements.metrics(), None
         metrics["vsml/lr"] = self._gain(trainer) * self.algorithm.lr
+        step = trainer.fit_loop.epoch_loop._batches_that_stepped
         for logger in trainer.loggers:
-            logger.log_metrics(metrics, step=trainer.fit_loop.epoch_loop._batches_that_stepped)
+            logger.log_metrics(metrics, step=step)
+        if self.diagnostics and step >= self._next_picture and trainer.is_global_zero:
+            self._next_picture = 2 * step + 1
+            pictures.show(trainer.loggers, {name: bridge.states[name] for name in bridge.live}, step)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Notice a module that goes around the learner, and layers it never reached."""
@@ -180,7 +189,7 @@ class VSMLLearner(Callback):
     def __repr__(self) -> str:
         return (
             f"VSMLLearner({self.algorithm.name!r}, lr={self.lr}, unmapped={self.unmapped!r}, forward={self.forward!r}, "
-            f"diagnostics={self.diagnostics}, ticks={self.algorithm.ticks!r})"
+            f"diagnostics={self.diagnostics}, follow_scheduler={self.follow_scheduler}, ticks={self.algorithm.ticks!r})"
         )
 
     def _release(self) -> None:
@@ -191,7 +200,7 @@ class VSMLLearner(Callback):
     def _gain(self, trainer: Trainer) -> float:
         """Factor on the feedback: learning rate, as scheduled, over the algorithm's own."""
         scheduled = 1.0
-        if trainer.lr_scheduler_configs:
+        if self.follow_scheduler and trainer.lr_scheduler_configs:
             group = trainer.optimizers[0].param_groups[0]
             scheduled = group["lr"] / initial if (initial := group.get("initial_lr")) else 1.0
         return self.lr / self.algorithm.lr * scheduled

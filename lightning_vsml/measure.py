@@ -12,7 +12,7 @@ class Measurements:
     """Collects, per layer, what :meth:`metrics` names.
 
     Args:
-        cosines: also compare with the delta rule; costs two matrix products per layer.
+        cosines: also compare with gradient descent; costs another way back through glue and layers.
     """
 
     def __init__(self, cosines: bool = False) -> None:
@@ -25,20 +25,20 @@ class Measurements:
         name: str,
         algorithm: LearningAlgorithm,
         state: State,
-        x: Tensor,
         e: Tensor,
-        change: Change,
         message: Tensor,
     ) -> None:
-        """After the learn ticks of one call: ``x`` (R, G, A), ``e`` (R, G, B), ``message`` (R, G, A)."""
+        """After the learn ticks of one call: ``e`` (R, G, B), ``message`` (R, G, A)."""
         key = f"vsml/feedback_norm/{name}"
         before = self._values.get(key, e.new_zeros(()))
         self._values[key] = torch.hypot(before, e.norm())
         if self.cosines:
-            delta = torch.einsum("rga,rgb->gab", x, e)
-            self._values[f"vsml/update_cosine/{name}"] = _cosine(change.c @ algorithm.codec.decode, delta)
             exact = torch.einsum("rgb,gab->rga", e, algorithm.decode(state))
             self._values[f"vsml/message_cosine/{name}"] = _cosine(message, exact)
+
+    def compared(self, name: str, algorithm: LearningAlgorithm, change: Change, gradient: Tensor) -> None:
+        """After all calls of a layer: its change, and the true gradient of its weights, ``(G, A, B)``."""
+        self._values[f"vsml/update_cosine/{name}"] = _cosine(change.c @ algorithm.codec.decode, -gradient)
 
     def committed(self, name: str, state: State, update: Tensor) -> None:
         """After a commit: the new state and the weights' change ``(G, A, B)``."""
@@ -52,8 +52,8 @@ class Measurements:
         * ``vsml/feedback_norm``: L2 norm of the feedback e as it entered the cell, over all rows and outputs;
         * ``vsml/update_norm``: L2 norm of the change of the decoded weights;
         * ``vsml/state_absmax``: the largest magnitude of any h or c;
-        * with cosines, ``vsml/update_cosine`` and ``vsml/message_cosine``: between the layer's update and
-          ``sum x e``, and between its backward message and ``sum_b e w``. Both are 1 for backpropagation.
+        * with cosines, ``vsml/update_cosine``: between the layer's update and the true gradient of the loss, downhill;
+          and ``vsml/message_cosine``: between its backward message and ``sum_b e w``. Both are 1 for backpropagation.
         """
         return {key: value.item() for key, value in self._values.items()}
 

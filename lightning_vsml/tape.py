@@ -59,6 +59,8 @@ class Tape:
             GraphError: there is none, or an input was changed in place after its use.
         """
         reached = False
+        for call in self.calls:  # of an earlier way back
+            call.leaf.grad = None
         if self.calls and loss.requires_grad:
             torch.autograd.backward(loss, retain_graph=True)
             for call in reversed(self.calls):

@@ -137,6 +137,22 @@ def test_learning_rate_schedulers_are_followed(interval: str, tmp_path: Path) ->
     assert len(set(rates)) > 3 and rates == sgd_rates
 
 
+def test_learning_rate_schedulers_need_not_be_followed() -> None:
+    class Scheduled(Module):
+        def configure_optimizers(self) -> Any:
+            optimizer = torch.optim.SGD(self.parameters(), lr=1.0)
+            return [optimizer], [torch.optim.lr_scheduler.ConstantLR(optimizer, factor=0.0, total_iters=100)]
+
+    plain, ours, followed = Module(mlp()), Scheduled(mlp()), Scheduled(mlp())
+    for module, learner in (
+        (plain, VSMLLearner()),
+        (ours, VSMLLearner(follow_scheduler=False)),
+        (followed, VSMLLearner()),
+    ):
+        trainer(learner, max_steps=12).fit(module, classification())
+    assert ours.losses == plain.losses != followed.losses
+
+
 def test_accumulated_batches_equal_sgds() -> None:
     fits = []
     for learner in ([], [VSMLLearner(lr=0.1)]):
@@ -174,14 +190,15 @@ def test_a_module_without_optimizer() -> None:
     assert max(relative_differences(bare.net, with_sgd.net).values()) == 0
 
 
-def test_unmapped_parameters_by_the_optimizer_or_frozen() -> None:
+def test_unmapped_parameters_by_the_optimizer_or_frozen(tmp_path: Path) -> None:
     def net() -> nn.Sequential:
         torch.manual_seed(1)
-        return nn.Sequential(nn.Linear(6, 8), nn.LayerNorm(8), nn.ReLU(), nn.Linear(8, 4))
+        return nn.Sequential(nn.Linear(6, 8), nn.PReLU(8), nn.Linear(8, 4))
 
     sgd, hybrid, frozen = Module(net()), Module(net()), Module(net())
     trainer(max_steps=20).fit(sgd, classification())
-    trainer(VSMLLearner(lr=0.1, unmapped="optimizer"), max_steps=20).fit(hybrid, classification())
+    learner = VSMLLearner(lr=0.1, unmapped="optimizer", diagnostics=True)  # which leaves gradients as they were
+    trainer(learner, max_steps=20, logger=CSVLogger(tmp_path), log_every_n_steps=1).fit(hybrid, classification())
     trainer(VSMLLearner(lr=0.1, unmapped="freeze"), max_steps=20).fit(frozen, classification())
     assert max(relative_differences(hybrid.net, sgd.net).values()) < 1e-4
     assert torch.equal(frozen.net[1].weight, net()[1].weight) and frozen.net[1].weight.requires_grad
@@ -426,6 +443,21 @@ def test_curves_per_layer(tmp_path: Path, diagnostics: bool) -> None:
             assert values["vsml/message_cosine/net.2"] == pytest.approx(1, abs=1e-4)
 
 
+def test_pictures_of_states(tmp_path: Path) -> None:
+    """At logged steps 0, 1, 3, 7, ...: each time the number of steps has doubled; on TensorBoard, not in a CSV file."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    loggers = [TensorBoardLogger(tmp_path), CSVLogger(tmp_path)]
+    fit = trainer(VSMLLearner(diagnostics=True), max_steps=10, logger=loggers, log_every_n_steps=1)
+    fit.fit(Module(mlp()), classification())
+    events = EventAccumulator(loggers[0].log_dir).Reload()
+    layers = {"net.0", "net.2"}
+    assert set(events.Tags()["images"]) == {f"vsml/states/{layer}" for layer in layers}
+    assert set(events.Tags()["histograms"]) == {f"vsml/{part}/{layer}" for part in "hc" for layer in layers}
+    assert [image.step for image in events.Images("vsml/states/net.0")] == [0, 1, 3, 7]
+    assert len([row for row in logged(loggers[1]) if row["vsml/update_cosine/net.0"]]) == 10
+
+
 def test_tensorboard_curves(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -438,7 +470,8 @@ def test_tensorboard_curves(tmp_path: Path) -> None:
 
 
 def test_repr() -> None:
-    shown = "VSMLLearner('backprop', lr=0.1, unmapped='error', forward='cell', diagnostics=False, ticks='auto')"
+    shown = "VSMLLearner('backprop', lr=0.1, unmapped='error', forward='cell', diagnostics=False, "
+    shown += "follow_scheduler=True, ticks='auto')"
     assert repr(VSMLLearner()) == shown
     assert repr(VSMLLearner(ticks="reference")) == shown.replace("auto", "reference")
 

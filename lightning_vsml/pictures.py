@@ -1,0 +1,53 @@
+"""States as pictures and histograms, for loggers that can show them."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lightning_vsml.ticks import State
+
+WIDEST = 160  # pixels of one unit's map
+NEGATIVE, ZERO, POSITIVE = (0.13, 0.35, 0.72), (1.0, 1.0, 1.0), (0.78, 0.16, 0.13)
+
+
+def heat_map(state: State) -> Tensor:
+    """What each unit remembers, over the synapses of a layer: an image ``(3, height, width)`` with values in [0, 1].
+
+    One panel for each unit's c, side by side. Rows are a layer's outputs, columns its inputs (groups and the bias
+    come last); red is positive, blue negative, and each panel has its own scale, which ends at its largest magnitude.
+    Large layers are averaged down to 160 pixels.
+
+    Args:
+        state: of a layer, ``(G, A, B, N)``.
+    """
+    panels = []
+    for unit in state.c.detach().float().cpu().unbind(-1):  # (G, A, B)
+        image = unit.permute(2, 0, 1).flatten(1)
+        scale = image.abs().amax().clamp(min=torch.finfo(image.dtype).tiny)
+        size = [min(side, WIDEST) for side in image.shape]
+        image = F.interpolate((image / scale)[None, None], size, mode="area")[0]
+        zoom = max(1, 24 // max(size))  # small layers would be dots
+        image = image.repeat_interleave(zoom, 1).repeat_interleave(zoom, 2)
+        panels.append(F.pad(_coloured(image), (1, 1, 1, 1), value=0.5))
+    return torch.cat(panels, -1)
+
+
+def _coloured(image: Tensor) -> Tensor:
+    """From [-1, 1], ``(1, height, width)``, to colours ``(3, height, width)``."""
+    negative, zero, positive = (torch.tensor(colour).view(3, 1, 1) for colour in (NEGATIVE, ZERO, POSITIVE))
+    return zero + image.clamp(min=0) * (positive - zero) - image.clamp(max=0) * (negative - zero)
+
+
+def show(loggers: Iterable[Any], states: Mapping[str, State], step: int) -> None:
+    """Histograms of h and c and a heat map of every layer, on loggers with TensorBoard's methods; others get none."""
+    for logger in loggers:
+        board = logger.experiment
+        for name, state in states.items():
+            if hasattr(board, "add_histogram"):
+                for part, values in state._asdict().items():
+                    board.add_histogram(f"vsml/{part}/{name}", values.detach().float().flatten().cpu(), step)
+            if hasattr(board, "add_image"):
+                board.add_image(f"vsml/states/{name}", heat_map(state), step)
