@@ -1,0 +1,74 @@
+"""Fits on two CPU processes, by the learner and by SGD; rank 0 saves what came out.
+
+python ddp_fit.py STRATEGY OUT
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch.utils.data import BatchSampler, DataLoader, Sampler
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from helpers import Module, classification, mlp, trainer
+
+from lightning_vsml import VSMLLearner
+
+STEPS = 24
+
+
+class Drift(Callback):
+    """The largest difference between processes, of weights and of states; and the weights."""
+
+    def __init__(self, out: Path, learner: VSMLLearner | None) -> None:
+        self.out, self.learner = out, learner
+
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        tensors = [parameter.detach() for parameter in module.parameters()]
+        if self.learner is not None:
+            tensors += [t for state in self.learner.state_dict()["states"].values() for t in state.values()]
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        every = trainer.strategy.all_gather(flat)  # type: ignore[attr-defined]
+        assert every.shape[0] == 2
+        if trainer.is_global_zero:
+            result = {"weights": module.net.state_dict(), "drift": float((every[0] - every[1]).abs().max())}
+            torch.save(result, self.out)
+
+
+class Uneven(Sampler):
+    """Batches of 4, the last of 3 on rank 0 and of 1 on rank 1."""
+
+    def __iter__(self) -> Any:
+        rank = torch.distributed.get_rank()
+        yield from range(rank * 50, rank * 50 + (11 if rank == 0 else 9))
+
+    def __len__(self) -> int:
+        return 9
+
+
+class UnevenModule(Module):
+    """Its loader is made on each process."""
+
+    def train_dataloader(self) -> DataLoader:
+        data = classification(100).dataset
+        return DataLoader(data, batch_sampler=BatchSampler(Uneven(data), 4, drop_last=False))
+
+
+def main() -> None:
+    strategy, out = sys.argv[1], Path(sys.argv[2])
+    for name in ("learner", "sgd"):
+        for uneven in (False, True):
+            learner = VSMLLearner("backprop", lr=0.1) if name == "learner" else None
+            callbacks = [*([learner] if learner else []), Drift(out / f"{name}_{uneven}.pt", learner)]
+            run = trainer(*callbacks, devices=2, strategy=strategy, max_steps=STEPS, use_distributed_sampler=not uneven)
+            if uneven:
+                run.fit(UnevenModule(mlp()))
+            else:
+                run.fit(Module(mlp()), classification(batch=4))
+
+
+if __name__ == "__main__":
+    main()

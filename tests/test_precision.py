@@ -1,0 +1,47 @@
+"""Trainer(precision=...): states stay in float32 (float64), feedback is brought to them, results are close."""
+
+from typing import Any
+
+import pytest
+import torch
+from helpers import Module, classification, mlp, relative_differences, trainer
+from models import ResNet
+from torch import nn
+
+from lightning_vsml import VSMLLearner
+
+BOUND = {"32-true": 1e-4, "64-true": 1e-4, "bf16-mixed": 0.02, "bf16-true": 0.05, "16-mixed": 0.02}
+"""Largest relative difference of a layer's weights to SGD in float32 after 40 steps."""
+
+
+def fit(precision: str, *learner: VSMLLearner, **settings: Any) -> Module:
+    module = Module(mlp())
+    trainer(*learner, precision=precision, max_steps=40, **settings).fit(module, classification(160))
+    return module
+
+
+@pytest.mark.parametrize(
+    "precision", [*(name for name in BOUND if name != "16-mixed"), pytest.param("16-mixed", marks=pytest.mark.gpu)]
+)
+def test_close_to_sgd_in_float32(precision: str) -> None:
+    device = {"accelerator": "gpu"} if precision == "16-mixed" else {}
+    learner = VSMLLearner("backprop")
+    ours, sgd = fit(precision, learner, **device), fit("32-true")
+    states = learner.state_dict()["states"]
+    dtype = torch.float64 if precision == "64-true" else torch.float32
+    assert {tensor.dtype for state in states.values() for tensor in state.values()} == {dtype}
+    assert {p.dtype for p in ours.parameters()} == {
+        {"64-true": torch.float64, "bf16-true": torch.bfloat16}.get(precision, torch.float32)
+    }
+    assert max(relative_differences(ours.net.float().cpu(), sgd.net).values()) < BOUND[precision]
+    assert sum(ours.losses[-10:]) < 0.8 * sum(ours.losses[:10])
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
+def test_many_layers_in_bfloat16(precision: str) -> None:
+    """Outputs have the type that the layers themselves would give, wherever that matters to what follows."""
+    torch.manual_seed(0)
+    net = nn.Sequential(ResNet(torch.tanh), nn.LayerNorm(4))
+    module = Module(net)
+    trainer(VSMLLearner(), precision=precision, max_steps=40).fit(module, classification(160, (2, 6, 6)))
+    assert sum(module.losses[-10:]) < 0.9 * sum(module.losses[:10])
