@@ -1,0 +1,64 @@
+"""What the documentation shows runs, and what it links is there."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lightning_vsml.grids import GRIDS
+from lightning_vsml.ticks import IMPLEMENTATIONS
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^ *(```+)(\w*)[^\n]*\n(.*?)^ *\1 *$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?!\w+:)([^)\s#]*)(?:#([^)\s]*))?\)")
+HEADING = re.compile(r"^#+ +(.*?) *$", re.MULTILINE)
+
+
+@pytest.fixture
+def _registries() -> Iterator[None]:
+    """What a page registers is gone afterwards."""
+    kept = [(registry, dict(registry)) for registry in (GRIDS, IMPLEMENTATIONS)]
+    yield
+    for registry, before in kept:
+        registry.clear()
+        registry.update(before)
+
+
+@pytest.mark.usefixtures("_registries")
+@pytest.mark.parametrize("page", ["index.md", "extending.md"])
+def test_python_blocks_run_one_after_another(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path, namespace = ROOT / "docs" / page, {"__name__": "page"}
+    text = path.read_text(encoding="utf-8")
+    blocks = [fence for fence in FENCE.finditer(text) if fence[2] == "python"]
+    assert blocks
+    for block in blocks:
+        above = "\n" * text.count("\n", 0, block.start(3))  # so that a traceback names the page's line
+        exec(compile(above + block[3], str(path), "exec"), namespace)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_relative_links_lead_somewhere(page: Path) -> None:
+    for target, anchor in LINK.findall(without_code(page)):
+        path = (page.parent / target).resolve() if target else page
+        assert path.exists(), f"{page.name} links {target}, which does not exist"
+        assert not anchor or anchor in anchors(path), f"{page.name} links {target}#{anchor}: no such heading"
+
+
+def test_links_are_found() -> None:
+    """The test above looks at something."""
+    found = [link for page in PAGES for link in LINK.findall(without_code(page))]
+    assert {("docs/cloning.md", ""), ("extending.md", "a-layer-type")} <= set(found)
+
+
+def without_code(page: Path) -> str:
+    return re.sub(r"`[^`\n]*`(?!\])", "", FENCE.sub("", page.read_text(encoding="utf-8")))
+
+
+def anchors(page: Path) -> set[str]:
+    """Of a page's headings, as GitHub and the site make them."""
+    headings: list[Any] = HEADING.findall(FENCE.sub("", page.read_text(encoding="utf-8")))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
