@@ -72,25 +72,9 @@ class Bridge:
     def attached(self) -> Iterator[None]:
         """Within, mapped layers run by their states, and no parameter but the optimizer's own asks for a gradient."""
         self.tape = Tape()
-        live = self.live
-        self._read_weights(live)
-        parameters = [
-            parameter
-            for name, parameter in self.model.named_parameters()
-            if parameter.requires_grad and name not in self.to_optimizer
-        ]
-        try:
-            for parameter in parameters:
-                parameter.requires_grad_(False)
-            for name in live:
-                self.grids[name].layer.forward = partial(self._forward, name)
-            with _eager():
-                yield
-        finally:
-            for name in live:
-                vars(self.grids[name].layer).pop("forward", None)
-            for parameter in parameters:
-                parameter.requires_grad_(True)
+        self._read_weights(self.live)
+        with self._substituted(self._forward), _eager():
+            yield
 
     def sweep(self, loss: Tensor, gain: float, step: int) -> None:
         """Turn a loss into pending state changes, and the tape back to the first layer.
@@ -105,6 +89,10 @@ class Bridge:
             NonFiniteError: loss, feedback or change; no change is pending from this call.
         """
         tape, self.tape = self.tape, Tape()
+        with self._substituted(tape.replay):
+            self._sweep(tape, loss, gain, step)
+
+    def _sweep(self, tape: Tape, loss: Tensor, gain: float, step: int) -> None:
         samples = max(1, self.grids[tape.calls[0].name].samples(tape.calls[0].x)) if tape.calls else 1
         scale = samples * (gain or 1.0)  # with a gain of 0 messages still flow, and changes are dropped
         health = Health(self.algorithm.reach)
@@ -146,6 +134,27 @@ class Bridge:
     def forget(self) -> None:
         """Drop what is pending, as ``zero_grad`` drops gradients."""
         self.pending = {}
+
+    @contextmanager
+    def _substituted(self, forward: Callable[[str, Tensor], Tensor]) -> Iterator[None]:
+        """Within, mapped layers that are trainable run by ``forward``, and weights ask for no gradient."""
+        layers = {name: self.grids[name].layer for name in self.live}
+        parameters = [
+            parameter
+            for name, parameter in self.model.named_parameters()
+            if parameter.requires_grad and name not in self.to_optimizer
+        ]
+        try:
+            for parameter in parameters:
+                parameter.requires_grad_(False)
+            for name, layer in layers.items():
+                layer.forward = partial(forward, name)
+            yield
+        finally:
+            for layer in layers.values():
+                vars(layer).pop("forward", None)
+            for parameter in parameters:
+                parameter.requires_grad_(True)
 
     def _forward(self, name: str, input: Tensor) -> Tensor:
         """A mapped layer's forward while attached."""

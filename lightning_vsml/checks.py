@@ -73,8 +73,8 @@ def warn_silent(layers: list[str]) -> None:
     if layers:
         rank_zero_warn(
             "no feedback reached these mapped layers in the first epoch, so they did not learn: "
-            f"{', '.join(layers)}. They are unused, cut off from the loss, or inside activation checkpointing (not "
-            "supported)."
+            f"{', '.join(layers)}. They are unused, cut off from the loss, or inside activation checkpointing with "
+            "use_reentrant=True (False is supported)."
         )
 
 

@@ -49,6 +49,21 @@ class Tape:
         self.calls.append(Call(name, x, x._version, leaf))
         return leaf.clone()  # the user may work in place on it, which a leaf forbids
 
+    def replay(self, name: str, x: Tensor) -> Tensor:
+        """The output that was recorded for ``x``: activation checkpointing computes the glue again on the way back.
+
+        Raises:
+            GraphError: the call was not recorded.
+        """
+        for call in self.calls:
+            if call.name == name and call.x.shape == x.shape and torch.equal(call.x, x):
+                return call.leaf.detach().requires_grad_().clone()
+        raise GraphError(
+            f"layer {name!r} was called on the way back with an input it did not have before. Within activation "
+            "checkpointing, use torch.utils.checkpoint.checkpoint(..., use_reentrant=False), and nothing random but "
+            "what it preserves."
+        )
+
     def reverse(self, loss: Tensor) -> Iterator[Call]:
         """The calls that ``loss`` depends on, last first, each with its whole gradient in ``leaf.grad``.
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu, scaled_dot_product_attention
+from torch.utils.checkpoint import checkpoint
 
 
 class Residual(nn.Module):
@@ -45,6 +46,24 @@ class Sequence(nn.Module):
         q, v = self.query(x), self.value(x)
         mixed = torch.softmax(q @ q.mT / 5**0.5, dim=-1) @ v
         return self.head(torch.relu(mixed)).mean(1)
+
+
+class Checkpointed(nn.Module):
+    """Glue within activation checkpoints is computed again on the way back; one layer is in two of them."""
+
+    def __init__(self, use_reentrant: bool = False) -> None:
+        super().__init__()
+        self.use_reentrant = use_reentrant
+        self.stem, self.head = nn.Linear(6, 8), nn.Linear(8, 4)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Dropout(0.1), nn.Linear(8, 8), nn.Tanh()) for _ in range(2)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for block in (*self.blocks, self.blocks[0]):
+            x = checkpoint(block, x, use_reentrant=self.use_reentrant)
+        return self.head(x)
 
 
 class TwoHeads(nn.Module):

@@ -7,7 +7,19 @@ from functools import partial
 import pytest
 import torch
 from helpers import Loss, Module, classification, cross_entropy, relative_differences, trainer
-from models import Residual, ResNet, Sequence, Shared, Transformer, TwoHeads, autoencoder, cnn, perceptron, temporal
+from models import (
+    Checkpointed,
+    Residual,
+    ResNet,
+    Sequence,
+    Shared,
+    Transformer,
+    TwoHeads,
+    autoencoder,
+    cnn,
+    perceptron,
+    temporal,
+)
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -41,6 +53,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], Loss, float]] =
     "transformer": (Transformer, (6,), cross_entropy, 0.1),
     "resnet": (ResNet, (2, 6, 6), cross_entropy, 0.05),
     "smooth resnet": (partial(ResNet, torch.tanh), (2, 6, 6), cross_entropy, 0.05),
+    "checkpointed": (Checkpointed, (6,), cross_entropy, 0.1),
     "temporal": (temporal, (3, 9), cross_entropy, 0.05),
     "autoencoder": (autoencoder, (2, 6, 6), cross_entropy, 0.05),
     "mse": (partial(perceptron, nn.Tanh), (6,), squared, 0.2),
