@@ -9,7 +9,7 @@ TABLE = TESTS.parent / "docs" / "compatibility.md"
 FEATURES = ("test_trainer_features.py", "test_precision.py", "test_distributed.py")
 
 
-def tests_in(file: Path) -> set[str]:
+def defined(file: Path) -> set[str]:
     tree = ast.parse(file.read_text())
     return {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
 
@@ -19,7 +19,7 @@ def named() -> set[tuple[str, str]]:
 
 
 def test_every_named_test_exists() -> None:
-    missing = [f"{file}::{test}" for file, test in sorted(named()) if test not in tests_in(TESTS / file)]
+    missing = [f"{file}::{test}" for file, test in sorted(named()) if test not in defined(TESTS / file)]
     assert named() and not missing
 
 
@@ -31,5 +31,5 @@ def test_every_row_names_a_test() -> None:
 
 
 def test_every_test_of_a_feature_is_named() -> None:
-    there = {(file, test) for file in FEATURES for test in tests_in(TESTS / file)}
+    there = {(file, test) for file in FEATURES for test in defined(TESTS / file)}
     assert not there - named()
