@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 from torch.nn.utils import clip_grad_norm_
@@ -65,7 +66,7 @@ class CloningModule(LightningModule):
 
     def train_dataloader(self) -> DataLoader:
         """Numbers of iterations: the random data are made where they are used."""
-        return DataLoader(range(self.every), batch_size=None)
+        return DataLoader(range(self.every), batch_size=None)  # type: ignore[arg-type]  # any sequence will do
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """One step of the pool; its loss is the sum of the errors, each as Smooth L1."""
@@ -74,7 +75,8 @@ class CloningModule(LightningModule):
         generator = self._generator(2 * number)
         pool = self._renewed(number, generator)
         errors, state = self._compare(pool, generator)
-        loss = sum(smooth_l1_loss(error, torch.zeros_like(error)) for error in errors)
+        first, *others = (smooth_l1_loss(error, torch.zeros_like(error)) for error in errors)
+        loss = sum(others, start=first)
         if self.recipe.tidy:
             astray = state.c - self.clone.encode(self.clone.decode(state.c)).c
             loss = loss + self.recipe.tidy * 20 * smooth_l1_loss(astray, torch.zeros_like(astray), beta=0.05)
@@ -119,7 +121,7 @@ class CloningModule(LightningModule):
         for what, value in drift.measure(self.algorithm(), self.target, self.drift_steps).items():
             self.log(what, value, prog_bar=what == "drift/100")
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Adam, with a short warm-up and a cosine."""
         optimizer = torch.optim.Adam(self.clone.parameters(), lr=self.recipe.lr)
         total = self.recipe.iterations

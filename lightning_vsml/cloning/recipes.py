@@ -63,6 +63,7 @@ class Recipe:
         target = TARGETS[self.target]
         if self.structure == "dense":
             return Dense(target, self.units, self.scale)
+        assert self.scale is not None  # as __post_init__ has made sure
         return Symmetric(target, self.writers, self.readers, self.scale)
 
     def plain(self) -> dict[str, Any]:

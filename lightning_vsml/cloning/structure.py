@@ -71,6 +71,10 @@ class Dense(Clone):
             ``None`` learns a linear codec (the paper's appendix B).
     """
 
+    W: nn.Parameter
+    V: nn.Parameter
+    U: nn.Parameter
+
     def __init__(self, target: Target, units: int = 32, scale: float | None = 20.0) -> None:
         super().__init__()
         N, K = units, len(target.memories)
@@ -118,6 +122,20 @@ class Symmetric(Clone):
     # the four copies: the sign in which each sees x, and e
     SIGN_X = torch.tensor([1.0, -1.0, 1.0, -1.0])
     SIGN_E = torch.tensor([1.0, 1.0, -1.0, -1.0])
+
+    # buffers
+    relative: Tensor
+    sign_x: Tensor
+    sign_e: Tensor
+    mask_W: Tensor
+    mask_V: Tensor
+    mask_U: Tensor
+    mask_b: Tensor
+    fixed_b: Tensor
+    mask_write: Tensor
+    sizes: Tensor
+    mask_P_f: Tensor
+    mask_P_b: Tensor
 
     def __init__(self, target: Target, writers: int = 1, readers: int = 1, scale: float = 20.0) -> None:
         super().__init__()

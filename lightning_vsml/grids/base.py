@@ -5,7 +5,7 @@ sees R rows per call: samples times positions. Reshaping and normalising is all 
 differentiable, so that the way back from a message to the layer's input is autograd's adjoint of the way there.
 """
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -96,7 +96,7 @@ class Grid:
         if self.bias:
             self.layer.bias.copy_(weights[:, self.fan_in].reshape(self.layer.bias.shape))
 
-    _sample_dims: ClassVar[int]  # of one sample
+    _sample_dims: int  # of one sample
     _expected: str  # in words
 
     def _matrix(self, weight: Tensor) -> Tensor:

@@ -21,12 +21,12 @@ class ConvGrid(Grid):
         self.fan_in = channels // self.groups * self.layer.weight[0, 0].numel()
         self.fan_out = self.layer.out_channels // self.groups
         self.flat = len(self.layer.kernel_size) == 1
-        self._sample_dims = 2 if self.flat else 3  # type: ignore[misc]
+        self._sample_dims = 2 if self.flat else 3
         self._expected = f"(samples, {channels}, {'length' if self.flat else 'height, width'}), or without samples"
         self.kernel = (1, *self.layer.kernel_size)[-2:]
         self.dilation = (1, *self.layer.dilation)[-2:]
         self.stride = (1, *self.layer.stride)[-2:]
-        self.apart = (1, 1)  # pixels of the input, with zeros between them
+        self.apart: tuple[int, ...] = (1, 1)  # pixels of the input, with zeros between them
         self.padding = tuple(map(self._around, range(2)))
         self.mode = "constant" if self.layer.padding_mode == "zeros" else self.layer.padding_mode
 
@@ -38,7 +38,7 @@ class ConvGrid(Grid):
         if given == "same":  # the odd one goes after, as in torch
             total = self.dilation[d] * (self.kernel[d] - 1)
             return total // 2, total - total // 2
-        return ((0, *given)[-2:][d],) * 2  # type: ignore[return-value]
+        return ((0, *given)[-2:][d],) * 2
 
     def _fits(self, x: Tensor) -> bool:
         dims = self._sample_dims

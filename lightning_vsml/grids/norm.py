@@ -35,7 +35,7 @@ class LayerNormGrid(NormGrid):
     def __init__(self, layer: nn.Module) -> None:
         super().__init__(layer)
         self._features = tuple(self.layer.normalized_shape)
-        self._sample_dims = len(self._features)  # type: ignore[misc]
+        self._sample_dims = len(self._features)
         self._expected = f"(..., {', '.join(map(str, self._features))})"
 
     def _fits(self, x: Tensor) -> bool:
@@ -45,8 +45,9 @@ class LayerNormGrid(NormGrid):
         return self._normalised(x).reshape(-1, self.groups, 1)
 
     def _normalised(self, x: Tensor) -> Tensor:
-        normalise = F.rms_norm if isinstance(self.layer, nn.RMSNorm) else F.layer_norm
-        return normalise(x, self._features, eps=self.layer.eps)
+        if isinstance(self.layer, nn.RMSNorm):
+            return F.rms_norm(x, self._features, eps=self.layer.eps)
+        return F.layer_norm(x, self._features, eps=self.layer.eps)
 
     def output(self, y: Tensor, x: Tensor) -> Tensor:
         return y.reshape(x.shape)

@@ -91,16 +91,17 @@ class MetaLearningModule(LightningModule):
         if start is not None:
             self.space = self.space.around(checkpoints.load(start if "." not in start else Path(start)))
         self.search = outer(self.space.size)
-        if getattr(self.search, "persistent", False) and every * horizon[0] < horizon[1]:
+        shortest, longest = horizon
+        if getattr(self.search, "persistent", False) and every * shortest < longest:
             raise ValueError(
                 "persistent unrolls live for an epoch at most: every * horizon[0] should be at least horizon[1], got "
-                f"{every} * {horizon[0]} < {horizon[1]}. Raise every."
+                f"{every} * {shortest} < {longest}. Raise every."
             )
-        settings = Settings(tasks_per_step, tuple(horizon), lengthen, seeds, errors, segment, seed)
+        settings = Settings(tasks_per_step, (shortest, longest), lengthen, seeds, errors, segment, seed)
         self.trials = Trials(self.space, tasks, settings)
         self.u = nn.Parameter(torch.zeros(self.space.size, dtype=torch.float64))  # where the search is
-        for name, start in (("best", torch.zeros_like(self.u)), ("best_gain", torch.tensor(-torch.inf))):
-            self.register_buffer(name, start.detach())
+        for name, initial in (("best", torch.zeros_like(self.u)), ("best_gain", torch.tensor(-torch.inf))):
+            self.register_buffer(name, initial.detach())
         self.best: Tensor
         self.best_gain: Tensor
 
@@ -129,7 +130,9 @@ class MetaLearningModule(LightningModule):
         loss = self.search.step(self.trials)
         with torch.no_grad():
             self.u.copy_(self.search.best)
-        self.optimizers().step()
+        counter = self.optimizers()
+        assert not isinstance(counter, list)  # it is the one of configure_optimizers
+        counter.step()
         self.log("meta_loss", loss, prog_bar=True, on_step=True, on_epoch=False, batch_size=1)
         self.log("skipped", float(self.search.skipped), on_step=True, on_epoch=False, batch_size=1)
         for coordinate, value in zip(
@@ -180,11 +183,12 @@ class MetaLearningModule(LightningModule):
 
     def _show(self, standing: Standing) -> None:
         for logger in self.loggers:
-            if hasattr(logger.experiment, "add_figure"):
+            experiment: Any = getattr(logger, "experiment", None)  # not every logger has one
+            if hasattr(experiment, "add_figure"):
                 from lightning_vsml.meta.figure import draw
 
                 figure = draw(standing, [task.name for task in self.standing.tasks])
-                logger.experiment.add_figure("held-out tasks", figure, self.global_step)
+                experiment.add_figure("held-out tasks", figure, self.global_step)
             curves = {"meta-learned": standing.accuracy, **standing.baselines}
             logger.log_metrics(
                 {f"held_out/{name}": float(curve.mean()) for name, curve in curves.items()}

@@ -150,7 +150,7 @@ class Tasks:
             return Network((Dense(classes),)), "shallow"
         if kind > 1 - self.cnn and len(shape) == 3:
             channels = draw.integer(4, 9)
-            layers = (Conv(channels), Conv(2 * channels), Dense(classes))
+            layers: tuple[Dense | Conv, ...] = (Conv(channels), Conv(2 * channels), Dense(classes))
             return Network(layers, ACTIVATIONS[activation]), f"{activation} cnn {channels}-{2 * channels}"
         hidden = [round(draw.log_uniform(*self.hidden)) for _ in range(draw.integer(1, 3))]
         layers = (*(Dense(units) for units in hidden), Dense(classes))

@@ -109,7 +109,7 @@ class Trials:
                 loss = self._lost(algorithm, task, steps, 0.0, self.settings.segment).sum()
                 (slope,) = torch.autograd.grad(loss, u)
             total, gradient = total + loss.detach().to(total), gradient + slope
-        return tuple(self.crew.total(part) / len(drawn) for part in (total, gradient))
+        return self.crew.total(total) / len(drawn), self.crew.total(gradient) / len(drawn)
 
     def go_on(self, perturbations: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         """Truncated unrolls of the shortest horizon, until tasks have reached the longest one."""

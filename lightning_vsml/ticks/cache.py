@@ -14,7 +14,7 @@ def directory() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lightning_vsml"
 
 
-def kept(key: str, suffix: str, make: Callable[[Path], None]) -> Path:
+def kept(key: str, suffix: str, make: Callable[[Path], object]) -> Path:
     """The file that ``make`` writes for ``key``: made once, and put in its place when it is whole.
 
     Args:

@@ -129,6 +129,7 @@ def carry(C: int, e: Tensor, own: Tensor | None) -> Tensor:
     """
     if C == 1:
         return e.unsqueeze(-1)
-    if (have := 0 if own is None else own.shape[-1]) < C - 1:
+    if own is None or own.shape[-1] < C - 1:
+        have = 0 if own is None else own.shape[-1]
         raise ValueError(f"own should hold the {C - 1} own messages that the ticks feed, got {have}.")
     return torch.cat([e.unsqueeze(-1), own[..., : C - 1]], -1)

@@ -24,7 +24,7 @@ def inform(message: str) -> None:
     logger.info(message)
 
 
-def eager(cell: Cell) -> type[Sliced]:
+def eager(cell: Cell) -> type[Fused | Reference]:
     """The faster implementation in torch: fused wins by what zeros let it leave out.
 
     A dense cell gains nothing by it, nor one that learns, of which every entry counts. ``python benchmarks/ticks.py

@@ -92,7 +92,7 @@ def _value(node: Node, cell: Cell, state: State, x: Tensor, e: Tensor, args: lis
     match node.op, node.value:
         case "x", _:
             return x.unsqueeze(-1)
-        case "e", place:
+        case "e", int(place):
             return e[..., place].unsqueeze(-2)
         case "h" | "c" as part, unit:
             return getattr(state, part)[..., unit].unsqueeze(0)
@@ -112,7 +112,7 @@ def _value(node: Node, cell: Cell, state: State, x: Tensor, e: Tensor, args: lis
         case "mix", Mix(units, columns):
             stacked = torch.stack(torch.broadcast_tensors(*args))
             return (cell.W[list(units)][:, list(columns)].T @ stacked.flatten(1)).view(-1, *stacked.shape[1:])
-        case "pick", place:
+        case "pick", int(place):
             return args[0][place]
     raise ValueError(f"unknown node {node}")
 

@@ -6,6 +6,8 @@ nonlinearities live at (R, A, B). Rows (samples and positions) are processed in 
 cache, and only sums over them are kept.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -28,7 +30,7 @@ def tick(cell: Cell, state: State, m_f: Tensor | None, m_b: Tensor | None) -> St
     Returns:
         The next state, ``(..., A, B, N)``.
     """
-    z = (state.h @ cell.W + cell.b).chunk(4, dim=-1)
+    z: Sequence[Tensor] = (state.h @ cell.W + cell.b).chunk(4, dim=-1)
     for message, weights, shared in ((m_f, cell.V, -2), (m_b, cell.U, -3)):
         if message is not None:
             z = [own + m for own, m in zip(z, (message @ weights).unsqueeze(shared).chunk(4, dim=-1), strict=True)]

@@ -8,7 +8,7 @@ from importlib import resources
 
 import torch
 
-from lightning_vsml.ticks.plan.graph import SPREAD, Graph, Node
+from lightning_vsml.ticks.plan.graph import SPREAD, Graph, Mix, Node, Parameter
 from lightning_vsml.ticks.plan.outputs import Outputs
 from lightning_vsml.ticks.plan.packing import Packing
 
@@ -84,7 +84,7 @@ def _function(header: str, graph: Graph, wanted: list[int], known: dict[int, str
     for place in compute:
         node = graph.nodes[place]
         args = [known.get(arg, f"v{arg}") for arg in node.args]
-        if node.op == "mix":
+        if isinstance(node.value, Mix):
             values = ", ".join(f"V{{}} + {arg}" for arg in args)
             sums = packed.columns(node.value)
             lines.append(f"    const V h{place}[] = {{{values}}};")
@@ -99,27 +99,27 @@ def _function(header: str, graph: Graph, wanted: list[int], known: dict[int, str
 
 
 def _expression(node: Node, args: list[str], packed: Packing) -> str:
-    match node.op:
-        case "x":
+    match node.op, node.value:
+        case "x", _:
             return "x"
-        case "e":
-            return f"e[{node.value}]"
-        case "h" | "c" as name:
-            return f"load({name} + {node.value} * plane, n)"
-        case "constant":
-            return f"F({node.value!r})"
-        case "parameter":
-            return " + ".join(f"p[{place}]" for place in packed.place(node.value))
-        case "add":
+        case "e", place:
+            return f"e[{place}]"
+        case "h" | "c" as name, unit:
+            return f"load({name} + {unit} * plane, n)"
+        case "constant", number:
+            return f"F({number!r})"
+        case "parameter", Parameter() as parameter:
+            return " + ".join(f"p[{place}]" for place in packed.place(parameter))
+        case "add", _:
             return " + ".join(args)
-        case "mul":
+        case "mul", _:
             return " * ".join(args)
-        case "tanh":
+        case "tanh", _:
             return f"tanh_({args[0]})"
-        case "half":
+        case "half", _:
             return f"half({args[0]})"
-        case "pick":
-            return f"{args[0]}[{node.value}]"
+        case "pick", column:
+            return f"{args[0]}[{column}]"
     raise ValueError(f"unknown node {node}")
 
 

@@ -63,8 +63,7 @@ def outputs(cell: Cell, plans: Plans) -> dict[str, Outputs]:
 
 
 def _formed(graph: Graph, terms: Sum) -> int:
-    formed = form(graph, terms)
-    return graph.constant(0.0) if formed is None else formed
+    return form(graph, terms) if terms else graph.constant(0.0)
 
 
 def _messages(graph: Graph, P: str, cell: Cell, sent: dict[int, Sum]) -> tuple[int, ...]:

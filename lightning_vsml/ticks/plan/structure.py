@@ -48,9 +48,9 @@ class Gate(NamedTuple):
         weights = (self.bias, *(weight for _, weight in self.sources), *self.x, *told)
         if any(isinstance(weight, str) for weight in weights):
             return None
-        sources = tuple((n, -weight) for n, weight in self.sources)
-        e = tuple((place, tuple(-weight for weight in weights)) for place, weights in self.e)
-        return Gate(self.tanh, -self.bias, sources, tuple(-weight for weight in self.x), e)
+        sources = tuple((n, _minus(weight)) for n, weight in self.sources)
+        e = tuple((place, tuple(map(_minus, weights))) for place, weights in self.e)
+        return Gate(self.tanh, _minus(self.bias), sources, tuple(map(_minus, self.x)), e)
 
 
 class TickPlan(NamedTuple):
@@ -179,8 +179,14 @@ def _gate(parameters: dict[str, list[list[Entry]]], N: int, tick: Tick, k: int, 
     )
 
 
+def _minus(weight: Entry) -> float:
+    assert not isinstance(weight, str)  # who mirrors a gate has seen to that
+    return -weight
+
+
 def _fed(weights: list[Entry]) -> tuple[Entry, ...]:
-    if any(isinstance(weight, str) for weight in weights):
+    numbers = [weight for weight in weights if not isinstance(weight, str)]
+    if len(numbers) < len(weights):
         return tuple(weight for weight in weights if weight != 0.0)
-    total = sum(weights)
+    total = sum(numbers)
     return (total,) if total else ()

@@ -22,9 +22,9 @@ class Product(NamedTuple):
 Sum = tuple[Product, ...]  # empty is 0
 
 
-def form(graph: Graph, terms: Sum) -> int | None:
-    """The sum itself; ``None`` where it is 0."""
-    return graph.add(*(term.form(graph) for term in terms)) if terms else None
+def form(graph: Graph, terms: Sum) -> int:
+    """The sum itself, of one term or more."""
+    return graph.add(*(term.form(graph) for term in terms))
 
 
 class Activation(NamedTuple):
@@ -55,5 +55,5 @@ class Memory(NamedTuple):
 
     def form(self, graph: Graph) -> int | None:
         """c itself; ``None`` where it is 0."""
-        start = () if self.start is None else (Product(None, self.start),)
-        return form(graph, start + self.terms)
+        terms = self.terms if self.start is None else (Product(None, self.start), *self.terms)
+        return form(graph, terms) if terms else None

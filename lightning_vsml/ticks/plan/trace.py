@@ -53,20 +53,19 @@ def _step(
             written = i.times(graph, graph.constant(g.constant) if g.rest is None else g.rest)
         new_c[u] = Memory(kept.start, kept.terms + written)  # Eq. (7)
     for u in plan.h:
-        formed = new_c[u].form(graph)
-        shut = formed is None or gates[O, u].is_just(0.0)
-        new_h[u] = () if shut else gates[O, u].times(graph, graph.apply("tanh", formed))
+        formed, o = new_c[u].form(graph), gates[O, u]
+        new_h[u] = () if formed is None or o.is_just(0.0) else o.times(graph, graph.apply("tanh", formed))
     return new_h, new_c
 
 
 def _gates(graph: Graph, plan: TickPlan, N: int, h: dict[int, Sum]) -> dict[tuple[int, int], Activation]:
     columns = {gate: k * N + u for (k, u), gate in plan.gates.items() if isinstance(gate, Gate)}
     recurrent = _recurrent(graph, columns, h)
-    values: dict[Gate, Activation] = {}
+    rests: dict[Gate, int] = {}
     for gate, column in columns.items():
-        mirror = values.get(gate.mirrored())
-        if mirror is not None:
-            values[gate] = Activation(mirror.constant, graph.mul(graph.constant(-1.0), mirror.rest))
+        mirror = gate.mirrored()
+        if mirror in rests:
+            rests[gate] = graph.mul(graph.constant(-1.0), rests[mirror])
             continue
         parts = [recurrent[gate]] if gate in recurrent else []
         if gate.x:
@@ -77,8 +76,11 @@ def _gates(graph: Graph, plan: TickPlan, N: int, h: dict[int, Sum]) -> dict[tupl
         if gate.bias or not parts:
             parts.append(graph.leaf("parameter", Parameter("b", (), column)))
         z = graph.add(*parts)  # Eq. (5)
-        values[gate] = Activation(0.0, graph.apply("tanh", z)) if gate.tanh else Activation(0.5, graph.apply("half", z))
-    return {key: values[g] if isinstance(g, Gate) else Activation(g, None) for key, g in plan.gates.items()}
+        rests[gate] = graph.apply("tanh" if gate.tanh else "half", z)
+    return {
+        key: Activation(0.0 if g.tanh else 0.5, rests[g]) if isinstance(g, Gate) else Activation(g, None)
+        for key, g in plan.gates.items()
+    }
 
 
 def _recurrent(graph: Graph, columns: dict[Gate, int], h: dict[int, Sum]) -> dict[Gate, int]:

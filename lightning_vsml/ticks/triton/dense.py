@@ -7,7 +7,7 @@ from lightning_vsml.ticks.triton.functions import half, tanh_
 
 
 @triton.jit(do_not_specialize=["A", "B", "R", "G", "groups", "few"])  # or a short batch would compile anew
-def dense(
+def dense(  # type: ignore[no-untyped-def]  # Triton wants to be told the constants, and finds the rest itself
     W, V, U, b, P, h, c, x, e, changes, message, A, B, R, G, groups, few,
     N: tl.constexpr, UNITS: tl.constexpr, TICKS: tl.constexpr, CARRIED: tl.constexpr, MESSAGES: tl.constexpr,
     BACKWARD: tl.constexpr, BA: tl.constexpr, BB: tl.constexpr, FAST: tl.constexpr, PRECISION: tl.constexpr,

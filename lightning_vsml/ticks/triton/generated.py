@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from lightning_vsml.ticks.cache import kept
-from lightning_vsml.ticks.plan.graph import Node
+from lightning_vsml.ticks.plan.graph import Node, Parameter
 from lightning_vsml.ticks.plan.outputs import Outputs
 from lightning_vsml.ticks.plan.packing import Packing
 
@@ -41,6 +41,7 @@ def _load(text: str) -> ModuleType:
     """The module of that text, from a file: Triton reads a kernel's text there."""
     path = kept(text, ".py", lambda file: file.write_text(text))
     spec = importlib.util.spec_from_file_location(f"lightning_vsml_ticks_{path.stem}", path)
+    assert spec is not None and spec.loader is not None  # as always for a .py
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -93,7 +94,8 @@ def _phase(name: str, out: Outputs, packed: Packing) -> str:
     graph = out.graph
     results = [*out.messages, *(change.node for change in out.changes)]
     every, _ = graph.reach(results, lambda place: False)
-    before, after = [], []
+    before: list[str] = []
+    after: list[str] = []
     within = [
         f"e{k}_r = tl.load(e + {_place(k, out.carried)}, mask=b < B, other=0.0)[None, :]" for k in range(out.carried)
     ]
@@ -120,21 +122,21 @@ def _place(k: int, carried: int) -> str:
 
 def _expression(node: Node, packed: Packing) -> str:
     args = [f"v{arg}" for arg in node.args]
-    match node.op:
-        case "x":
+    match node.op, node.value:
+        case "x", _:
             return "x_r"
-        case "e":
-            return f"e{node.value}_r"
-        case "h" | "c" as name:
-            return f"tl.load({name} + {node.value} * plane + q, mask=there, other=0.0)"
-        case "constant":
-            return repr(node.value)
-        case "parameter":
-            return " + ".join(f"tl.load(p + {place})" for place in packed.place(node.value))
-        case "add":
+        case "e", place:
+            return f"e{place}_r"
+        case "h" | "c" as name, unit:
+            return f"tl.load({name} + {unit} * plane + q, mask=there, other=0.0)"
+        case "constant", number:
+            return repr(number)
+        case "parameter", Parameter() as parameter:
+            return " + ".join(f"tl.load(p + {place})" for place in packed.place(parameter))
+        case "add", _:
             return " + ".join(args)
-        case "mul":
+        case "mul", _:
             return " * ".join(args)
-        case "tanh" | "half" as name:
+        case "tanh" | "half" as name, _:
             return f"{'tanh_' if name == 'tanh' else name}({args[0]}, FAST)"
     raise ValueError(f"{node.op} has no place in this kernel")
