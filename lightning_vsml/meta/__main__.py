@@ -102,7 +102,7 @@ def _write(module: MetaLearningModule, trainer: Trainer, out: Path, given: list[
         "steps": module.search.steps,
         "skipped_steps": module.search.skipped,
     }
-    if earlier:
+    if "command" in earlier:
         made_by["earlier"] = earlier
     if seconds is not None:
         made_by["minutes"] = round(seconds / 60, 1)
@@ -122,7 +122,7 @@ def _command(given: list[str]) -> str:
             value = value or next(words, "")
             if option in ("--out", "--model.start"):
                 told += [option, Path(value).name]
-        else:
+        elif option != "--resume":  # which comes to the same end
             told.append(word)
     return f"python -m lightning_vsml.meta {shlex.join(told)}"
 

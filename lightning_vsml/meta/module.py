@@ -36,6 +36,7 @@ class MetaLearningModule(LightningModule):
         outer: makes the outer optimizer, from the number of coordinates.
         space: where the search goes, see :data:`~lightning_vsml.meta.spaces.SPACES`.
         start: name or path of an algorithm that an earlier search in this space has found; ``None``: the space's own.
+        begin: values of coordinates where the search begins, by name; the others begin at 0.
         tasks_per_step: how many tasks a candidate is judged by.
         horizon: range of the length of an unroll in learning steps, log-uniform.
         lengthen: steps until the longest horizon is reached, from the shortest; 0: it is there from the start.
@@ -60,6 +61,7 @@ class MetaLearningModule(LightningModule):
         outer: Callable[[int], Outer] = CMAES,
         space: str = "modulated_backprop",
         start: str | None = None,
+        begin: dict[str, float] | None = None,
         tasks_per_step: int = 4,
         horizon: tuple[int, int] = (20, 200),
         lengthen: int = 0,
@@ -90,6 +92,7 @@ class MetaLearningModule(LightningModule):
         self.space_name, self.space = space, SPACES[space]()
         if start is not None:
             self.space = self.space.around(checkpoints.load(start if "." not in start else Path(start)))
+        self.space = self.space.moved(begin or {})
         self.search = outer(self.space.size)
         shortest, longest = horizon
         if getattr(self.search, "persistent", False) and every * shortest < longest:
@@ -204,6 +207,7 @@ class MetaLearningModule(LightningModule):
         return {
             "space": self.space_name,
             "start": self.space.start.name,
+            "begin": self.space.start.card.get("made_by", {}).get("coordinates", {}),
             "tasks": _plain(asdict(self.trials.tasks)),
             "outer": {"name": type(self.search).__name__, **self.search.settings},
             **_plain(self.trials.settings._asdict()),

@@ -95,6 +95,23 @@ class Space:
             )
         return replace(self, start=start)
 
+    def moved(self, values: Mapping[str, float]) -> "Space":
+        """The same directions from where some coordinates have these values; the card of the start says so.
+
+        Raises:
+            ValueError: there is no coordinate of that name.
+        """
+        names = [coordinate.name for coordinate in self.coordinates]
+        if unknown := set(values) - set(names):
+            raise ValueError(f"begin should name coordinates out of {', '.join(names)}, got {', '.join(unknown)}.")
+        if not values:
+            return self
+        start = self.algorithm(torch.tensor([values.get(name, 0.0) for name in names]))
+        coordinates = dict(self.start.card.get("made_by", {}).get("coordinates", {}))
+        for name, value in values.items():
+            coordinates[name] = coordinates.get(name, 0.0) + value
+        return replace(self, start=replace(start, card={**start.card, "made_by": {"coordinates": coordinates}}))
+
     @property
     def size(self) -> int:
         """n."""

@@ -103,6 +103,17 @@ def test_an_entry_is_start_and_sum_times_exponential() -> None:
     assert float(moved.P_b[4, 0]) == pytest.approx((float(start.P_b[4, 0]) + 7.0) * 2.718281828459045**0.35)
 
 
+def test_a_moved_space_begins_elsewhere_and_says_where() -> None:
+    space, u = small_space(), torch.tensor([0.7, 0.0, -0.2], dtype=torch.float64)
+    moved = space.moved({"rate": 0.5}).moved({"rate": 0.2, "both": -0.2})
+    for there, here in zip(moved.algorithm(torch.zeros(3)).cell, space.algorithm(u).cell, strict=True):
+        torch.testing.assert_close(there, here)
+    assert moved.start.card["made_by"]["coordinates"] == pytest.approx({"rate": 0.7, "both": -0.2})
+    assert space.moved({}) is space
+    with pytest.raises(ValueError, match="begin should name coordinates out of rate, gate, both, got speed"):
+        space.moved({"speed": 1.0})
+
+
 def test_gradients_in_u_are_finite_differences() -> None:
     space = small_space()
     weights = [layer.double() for layer in NETWORK.initial((5,), [7])]
