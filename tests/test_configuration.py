@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from lightning_vsml import VSMLLearner
 
-pytestmark = pytest.mark.filterwarnings("ignore:By default only one JsonargparseDeprecationWarning")  # Lightning's
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Lightning uses jsonargparse as it was
 
 QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
 
