@@ -38,23 +38,30 @@ class Drift(Callback):
             torch.save(result, self.out)
 
 
-class Uneven(Sampler):
-    """Batches of 4, the last of 3 on rank 0 and of 1 on rank 1."""
+class Share(Sampler):
+    """Every other sample; or uneven ones: batches of 4, the last of 3 on rank 0 and of 1 on rank 1."""
+
+    def __init__(self, uneven: bool) -> None:
+        rank = torch.distributed.get_rank()
+        uneven_share = range(rank * 50, rank * 50 + (11 if rank == 0 else 9))
+        self.share = uneven_share if uneven else range(rank, 96, 2)
 
     def __iter__(self) -> Any:
-        rank = torch.distributed.get_rank()
-        yield from range(rank * 50, rank * 50 + (11 if rank == 0 else 9))
+        return iter(self.share)
 
     def __len__(self) -> int:
-        return 9
+        return len(self.share)
 
 
-class UnevenModule(Module):
+class Shared(Module):
     """Its loader is made on each process."""
 
+    def __init__(self, uneven: bool) -> None:
+        super().__init__(mlp())
+        self.uneven = uneven
+
     def train_dataloader(self) -> DataLoader:
-        data = classification(100).dataset
-        return DataLoader(data, batch_sampler=BatchSampler(Uneven(data), 4, drop_last=False))
+        return DataLoader(classification().dataset, batch_sampler=BatchSampler(Share(self.uneven), 4, drop_last=False))
 
 
 def main() -> None:
@@ -63,11 +70,8 @@ def main() -> None:
         for uneven in (False, True):
             learner = VSMLLearner("backprop", lr=0.1) if name == "learner" else None
             callbacks = [*([learner] if learner else []), Drift(out / f"{name}_{uneven}.pt", learner)]
-            run = trainer(*callbacks, devices=2, strategy=strategy, max_steps=STEPS, use_distributed_sampler=not uneven)
-            if uneven:
-                run.fit(UnevenModule(mlp()))
-            else:
-                run.fit(Module(mlp()), classification(batch=4))
+            run = trainer(*callbacks, devices=2, strategy=strategy, max_steps=STEPS, use_distributed_sampler=False)
+            run.fit(Shared(uneven))
 
 
 if __name__ == "__main__":
