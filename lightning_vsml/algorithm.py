@@ -21,12 +21,12 @@ class Change(NamedTuple):
     Attributes:
         h: summed over rows, ``(G, A, B, N)``.
         c: memory units: mean over samples, sum over positions; other units: sum over rows. Same shape.
-        rows: how many rows were summed.
+        rows: how many rows were summed; over several processes, their mean.
     """
 
     h: Tensor
     c: Tensor
-    rows: int
+    rows: float
 
     def plus(self, other: "Change") -> "Change":
         """Both changes together: what a layer used twice, or two accumulated batches, do."""
@@ -119,6 +119,8 @@ class LearningAlgorithm:
 
     def forward(self, state: State, x: Tensor) -> Tensor:
         """A layer's output by the forward ticks: ``x`` (R, G, A) -> ``(R, G, B)``."""
+        if not len(x):
+            return x.new_zeros(0, state.c.shape[0], state.c.shape[2])
         return self._implementation.forward(state, x).select(-1, 0).contiguous()
 
     def learn(self, state: State, x: Tensor, e: Tensor, samples: int) -> tuple[Change, Tensor]:
@@ -131,15 +133,19 @@ class LearningAlgorithm:
             samples: S; rows R = samples times positions.
 
         Returns:
-            The change of the state, and the backward message ``(R, G, A)``.
+            The change of the state, and the backward message ``(R, G, A)``. Without rows nothing changes.
         """
+        if not len(x):
+            return Change(torch.zeros_like(state.h), torch.zeros_like(state.c), 0), torch.zeros_like(x)
         change, message = self._implementation.learn(state, x, e, self._own_messages(state, x))
         change.c.mul_(self._memory(state.c, 1.0 / samples, 1.0))
         return Change(change.h, change.c, x.shape[0]), message.squeeze(-1)
 
     def commit(self, state: State, change: Change) -> State:
         """The merged state after a learning step, within the stability rules."""
-        rows = max(1, change.rows)
+        if not change.rows:
+            return state
+        rows = change.rows
         merged = State(change.h / rows, change.c * self._memory(state.c, 1.0, 1.0 / rows))
         return self.stability.settle(state, merged)
 

@@ -111,11 +111,11 @@ class Bridge:
             self.pending[name] = self.pending[name].plus(change) if name in self.pending else change
 
     @torch.no_grad()
-    def commit(self, reduce: Callable[[Tensor], Tensor] = lambda change: change) -> bool:
+    def commit(self, reduce: Callable[[Tensor], Tensor] | None = None) -> bool:
         """Merge pending changes into the states and write the weights back.
 
         Args:
-            reduce: mean over processes, applied to a layer's change of h and of c.
+            reduce: mean over processes, where there are several; of a layer's change, and of how many rows it had.
 
         Returns:
             Whether anything was pending.
@@ -123,7 +123,9 @@ class Bridge:
         pending, self.pending = self.pending, {}
         for name, change in pending.items():
             grid, algorithm, old = self.grids[name], self.algorithms[name], self.states[name]
-            change = change._replace(h=reduce(change.h), c=reduce(change.c))
+            if reduce is not None:
+                rows = float(reduce(change.h.new_tensor(float(change.rows))))
+                change = Change(reduce(change.h), reduce(change.c), rows)
             new = self.states[name] = algorithm.commit(old, change)
             weights = algorithm.decode(new)
             grid.write(weights)

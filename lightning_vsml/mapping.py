@@ -69,25 +69,26 @@ def map_layers(model: nn.Module, unmapped: str = "error") -> Mapping:
             f"{type(model).__name__} has no trainable layer that can be mapped: expected at least one of "
             f"{', '.join(kind.__name__ for kind in GRIDS)}, found {describe(glue)}"
             f"{f' and {len(grids)} frozen ones' if grids else ''}. Add or unfreeze such a layer, or train without "
-            "VSMLLearner."
+            f"VSMLLearner.{_listed(model, leftover)}"
         )
     if leftover and unmapped == "error":
-        described = "\n".join(
-            f"  {name} ({_described(model.get_submodule(name.rpartition('.')[0]))})" for name in leftover
-        )
         raise MappingError(
             "expected every trainable parameter to belong to a mapped layer "
-            f"({', '.join(kind.__name__ for kind in GRIDS)}), but these do not:\n{described}\n"
+            f"({', '.join(kind.__name__ for kind in GRIDS)}), but these do not:{_listed(model, leftover)}\n"
             'Either keep them as they are with VSMLLearner(..., unmapped="freeze"), or leave them to your own '
             'optimizer with VSMLLearner(..., unmapped="optimizer").'
         )
     return Mapping(grids, leftover, glue)
 
 
-def _described(module: nn.Module) -> str:
-    """A module whose parameters are not mapped, and why, where that is known."""
-    why = choose(module)
-    return f"{type(module).__name__}: {why}" if isinstance(why, str) else type(module).__name__
+def _listed(model: nn.Module, parameters: list[str]) -> str:
+    """Parameters that are not mapped, one a line, with their module's type and why, where that is known."""
+    lines = []
+    for name in parameters:
+        module = model.get_submodule(name.rpartition(".")[0])
+        why = choose(module)
+        lines.append(f"\n  {name} ({type(module).__name__}{f': {why}' if isinstance(why, str) else ''})")
+    return "".join(lines)
 
 
 def _check_frozen(grids: dict[str, Grid]) -> None:

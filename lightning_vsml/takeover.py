@@ -46,6 +46,12 @@ class TakeOver:
             vars(self.strategy).pop(name, None)
         vars(self.strategy).update(self._shadowed)
 
+    def _mean(self, tensor: Tensor) -> Tensor:
+        """Over processes."""
+        mean = self.strategy.reduce(tensor, reduce_op="mean")
+        assert isinstance(mean, Tensor)
+        return mean
+
     def training_step(self, *args: Any, **kwargs: Any) -> STEP_OUTPUT:
         """The user's step, with mapped layers run by their states."""
         block_sync = getattr(self.strategy, "block_backward_sync", nullcontext)  # DDP's reducer awaits no gradient
@@ -71,6 +77,7 @@ class TakeOver:
             result = closure()
             self.strategy.precision_plugin._after_closure(self.module, optimizer)
             optimizer._opt_called = True  # type: ignore[attr-defined]  # else LR schedulers miss the step and warn
-        self.bridge.commit(lambda change: self.strategy.reduce(change, reduce_op="mean"))
+        several = self.module.trainer.world_size > 1
+        self.bridge.commit(self._mean if several else None)
         self.commits += 1
         return result

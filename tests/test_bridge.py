@@ -231,3 +231,20 @@ def test_states_are_float32_or_float64(batch: tuple[Tensor, Tensor], module_dtyp
     expected = torch.float64 if module_dtype == torch.float64 else torch.float32
     assert all(tensor.dtype == expected for state in bridge.states.values() for tensor in state)
     assert all(parameter.dtype == module_dtype for parameter in net.parameters())
+
+
+def test_a_batch_without_samples_changes_nothing() -> None:
+    net = mlp()
+    bridge = Bridge(net, checkpoints.load("meta_mnist"))
+    x, y = torch.randn(5, 6), torch.randint(0, 4, (5,))
+    for _ in range(2):  # with and without samples
+        with bridge.attached():
+            loss = nn.functional.cross_entropy(net(x), y, reduction="sum")
+        bridge.sweep(loss, 1.0, 0)
+        before, states = {name: p.clone() for name, p in net.named_parameters()}, dict(bridge.states)
+        bridge.commit()
+        changed = any(not torch.equal(p, before[name]) for name, p in net.named_parameters())
+        assert changed == bool(len(x))
+        x, y = x[:0], y[:0]
+    for name, state in bridge.states.items():
+        assert all(torch.equal(ours, theirs) for ours, theirs in zip(state, states[name], strict=True))

@@ -101,12 +101,12 @@ def test_arguments(arguments: dict[str, Any], error: type[Exception], message: s
 
 
 def test_nothing_to_map() -> None:
-    fit_error("no trainable layer that can be mapped", Module(nn.LayerNorm(6)), VSMLLearner(), error=MappingError)
+    fit_error("no trainable layer that can be mapped", Module(nn.PReLU(6)), VSMLLearner(), error=MappingError)
 
 
 def test_unmapped_parameters() -> None:
-    net = nn.Sequential(nn.Linear(6, 4), nn.LayerNorm(4))
-    fit_error(r"net.1.weight \(LayerNorm\)\n  net.1.bias", Module(net), VSMLLearner(), error=MappingError)
+    net = nn.Sequential(nn.Linear(6, 4), nn.PReLU(4))
+    fit_error(r"net.1.weight \(PReLU\)", Module(net), VSMLLearner(), error=MappingError)
 
 
 def test_hybrid_where_it_is_not_supported() -> None:
@@ -154,8 +154,8 @@ def test_an_optimizer_that_lacks_what_is_left_to_it() -> None:
         def configure_optimizers(self) -> Any:
             return torch.optim.SGD(self.net[0].parameters(), lr=0.1)
 
-    net = nn.Sequential(nn.Linear(6, 4), nn.LayerNorm(4))
-    fit_error("it lacks net.1.weight, net.1.bias. Add them in", HeadOnly(net), VSMLLearner(unmapped="optimizer"))
+    net = nn.Sequential(nn.Linear(6, 4), nn.PReLU(4))
+    fit_error("it lacks net.1.weight. Add them in", HeadOnly(net), VSMLLearner(unmapped="optimizer"))
 
 
 def test_saturation_is_named_once_per_layer() -> None:

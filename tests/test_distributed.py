@@ -38,6 +38,9 @@ def test_two_processes_learn_as_one(tmp_path: Path, strategy: str) -> None:
     assert max(relative_differences(ours, net(tmp_path / "sgd_False.pt")[0]).values()) < 1e-4
     assert max(relative_differences(ours, mlp()).values()) > 0.1  # it learned
 
+    for name in ("meta_False.pt", "meta_True.pt"):  # its synapses remember more than weights
+        assert net(tmp_path / name)[1] == 0
+
     uneven, drift = net(tmp_path / "learner_True.pt")
     assert drift == 0
     assert max(relative_differences(uneven, net(tmp_path / "sgd_True.pt")[0]).values()) < 1e-4

@@ -118,6 +118,12 @@ def test_nothing_to_map(model: nn.Module) -> None:
         map_layers(model)
 
 
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+def test_nothing_to_map_says_why() -> None:
+    with pytest.raises(MappingError, match=r"0.weight \(Linear: its weight is empty, of shape \(0, 3\)\)"):
+        map_layers(nn.Sequential(nn.Linear(3, 0), nn.Linear(0, 3)))
+
+
 def test_everything_frozen() -> None:
     with pytest.raises(MappingError, match="and 1 frozen ones"):
         map_layers(nn.Linear(2, 2).requires_grad_(False))

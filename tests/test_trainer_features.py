@@ -118,6 +118,19 @@ def test_steps_without_loss() -> None:
         as_sgd({"max_epochs": 3, "accumulate_grad_batches": 2}, build=lambda: Skipping(mlp(), lr=LR))
 
 
+def test_batches_of_one() -> None:
+    as_sgd({"max_steps": 40}, batch=1)
+
+
+def test_configure_model() -> None:
+    class Late(Module):
+        def configure_model(self) -> None:
+            if self.net is None:
+                self.net = mlp()
+
+    as_sgd({"max_epochs": 1}, build=lambda: Late(None, lr=LR))
+
+
 def test_several_fits_in_a_row_with_other_data() -> None:
     fits = []
     for learner in ([], [VSMLLearner("backprop", lr=LR)]):

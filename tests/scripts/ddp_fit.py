@@ -66,9 +66,9 @@ class Shared(Module):
 
 def main() -> None:
     strategy, out = sys.argv[1], Path(sys.argv[2])
-    for name in ("learner", "sgd"):
+    for name, algorithm in (("learner", "backprop"), ("meta", "meta_mnist"), ("sgd", None)):
         for uneven in (False, True):
-            learner = VSMLLearner("backprop", lr=0.1) if name == "learner" else None
+            learner = VSMLLearner(algorithm, lr=0.1) if algorithm else None
             callbacks = [*([learner] if learner else []), Drift(out / f"{name}_{uneven}.pt", learner)]
             run = trainer(*callbacks, devices=2, strategy=strategy, max_steps=STEPS, use_distributed_sampler=False)
             run.fit(Shared(uneven))
