@@ -44,7 +44,7 @@ def _coloured(image: Tensor) -> Tensor:
 def show(loggers: Iterable[Any], states: Mapping[str, State], step: int) -> None:
     """Histograms of h and c and a heat map of every layer, on loggers with TensorBoard's methods; others get none."""
     for logger in loggers:
-        board = getattr(logger, "experiment", None)  # a logger of the user's may have none
+        board: Any = getattr(logger, "experiment", None)  # a logger of the user's may have none
         for name, state in states.items():
             if hasattr(board, "add_histogram"):
                 for part, values in state._asdict().items():
