@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_vsml.algorithm import Change, LearningAlgorithm
+from lightning_vsml.gradients import true_gradients
 from lightning_vsml.health import Health
 from lightning_vsml.mapping import map_layers
 from lightning_vsml.measure import Measurements
@@ -96,7 +97,7 @@ class Bridge:
         samples = max(1, self.grids[tape.calls[0].name].samples(tape.calls[0].x)) if tape.calls else 1
         scale = samples * (gain or 1.0)  # with a gain of 0 messages still flow, and changes are dropped
         health = Health(self.algorithm.reach)
-        gradients = self._gradients(tape, loss) if self.measurements is not None and self.measurements.cosines else {}
+        gradients = self._gradients(tape, loss)
         changes: dict[str, Change] = {}
         for call in tape.reverse(loss):
             x, e, change = self._learn(call, scale, samples)
@@ -115,23 +116,35 @@ class Bridge:
         """Merge pending changes into the states and write the weights back.
 
         Args:
-            reduce: mean over processes, where there are several; of a layer's change, and of how many rows it had.
+            reduce: mean over processes, where there are several; all of them call it equally often.
 
         Returns:
             Whether anything was pending.
         """
         pending, self.pending = self.pending, {}
+        if reduce is not None:
+            pending = self._joined(pending, reduce)
         for name, change in pending.items():
             grid, algorithm, old = self.grids[name], self.algorithms[name], self.states[name]
-            if reduce is not None:
-                rows = float(reduce(change.h.new_tensor(float(change.rows))))
-                change = Change(reduce(change.h), reduce(change.c), rows)
             new = self.states[name] = algorithm.commit(old, change)
             weights = algorithm.decode(new)
             grid.write(weights)
             if self.measurements is not None:
                 self.measurements.committed(name, new, weights - algorithm.decode(old))
         return bool(pending)
+
+    def _joined(self, pending: dict[str, Change], reduce: Callable[[Tensor], Tensor]) -> dict[str, Change]:
+        """Changes averaged over processes; a layer may have been used by some of them only."""
+        if not (live := self.live):
+            return {}
+        counts = [float(pending[name].rows) if name in pending else 0.0 for name in live]
+        rows = reduce(torch.tensor(counts, device=self._placement(live[0])[0])).tolist()
+        joined = {}
+        for name, mean in zip(live, rows, strict=True):
+            if mean:
+                h, c = pending[name][:2] if name in pending else map(torch.zeros_like, self.states[name])
+                joined[name] = Change(reduce(h), reduce(c), mean)
+        return joined
 
     def forget(self) -> None:
         """Drop what is pending, as ``zero_grad`` drops gradients."""
@@ -190,22 +203,12 @@ class Bridge:
         return x.detach(), e, change
 
     def _gradients(self, tape: Tape, loss: Tensor) -> dict[str, Tensor]:
-        """The true gradient of each layer's weights, ``(G, A, B)``, for comparison: an extra way back by weights."""
+        """The true gradient of each layer's weights ``(G, A, B)``, where it is to be compared."""
+        if self.measurements is None or not self.measurements.cosines:
+            return {}
+        weights = {name: self.algorithms[name].decode(state) for name, state in self.states.items()}
         others = [p for name, p in self.model.named_parameters() if name in self.to_optimizer]
-        kept = [None if p.grad is None else p.grad.clone() for p in others]
-        gradients: dict[str, Tensor] = {}
-        for call in tape.reverse(loss):
-            grid, weights = self.grids[call.name], self.algorithms[call.name].decode(self.states[call.name])
-            assert call.leaf.grad is not None
-            with torch.enable_grad():
-                x = grid.messages(call.x, weights.dtype)
-            g = grid.feedback(call.leaf.grad.to(weights.dtype))
-            gradient = torch.einsum("rga,rgb->gab", x.detach(), g)
-            gradients[call.name] = gradients.get(call.name, 0) + gradient
-            call.send_back(x, torch.einsum("rgb,gab->rga", g, weights))
-        for parameter, gradient_before in zip(others, kept, strict=True):
-            parameter.grad = gradient_before
-        return gradients
+        return true_gradients(tape, loss, self.grids, weights, others)
 
     @torch.no_grad()
     def _read_weights(self, names: list[str]) -> None:

@@ -39,8 +39,8 @@ def map_layers(model: nn.Module, unmapped: str = "error") -> Mapping:
             them as they are, ``"optimizer"`` leaves them to the user's optimizer.
 
     Raises:
-        MappingError: nothing to map, parameters left over, a layer that is half frozen, not yet materialised, or
-            shares a parameter with another.
+        MappingError: nothing to map, parameters left over, a layer that is half frozen, not yet materialised,
+            quantized, or shares a parameter with another.
     """
     if lazy := [
         name
@@ -50,6 +50,12 @@ def map_layers(model: nn.Module, unmapped: str = "error") -> Mapping:
         raise MappingError(
             f"expected layers with known shapes, but these are lazy and have none yet: {', '.join(lazy)}. Run one "
             "batch through the model before fit, or use the non-lazy layers."
+        )
+    if unmapped == "error" and (quantized := _quantized(model)):
+        raise MappingError(
+            "expected layers with floating-point weights, but these are quantized, and integers do not learn: "
+            f"{', '.join(quantized)}. Train first and quantize after, or keep them as they are with "
+            'VSMLLearner(..., unmapped="freeze").'
         )
     grids: dict[str, Grid] = {}
     glue: Counter[str] = Counter()
@@ -89,6 +95,15 @@ def _listed(model: nn.Module, parameters: list[str]) -> str:
         why = choose(module)
         lines.append(f"\n  {name} ({type(module).__name__}{f': {why}' if isinstance(why, str) else ''})")
     return "".join(lines)
+
+
+def _quantized(model: nn.Module) -> list[str]:
+    """Names and types of torch's quantized layers; they have no parameters that would show."""
+    return [
+        f"{name} ({module._get_name()})"
+        for name, module in model.named_modules()
+        if type(module).__module__.startswith("torch.ao.nn.quantized") and "PackedParams" not in type(module).__name__
+    ]
 
 
 def _check_frozen(grids: dict[str, Grid]) -> None:

@@ -35,9 +35,11 @@ def _one_thread_and_a_seed() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _fresh_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Random cells of tests do not fill the user's cache, and every run compiles anew."""
+    """Random cells of tests do not fill the user's cache; every run compiles anew, its workers together."""
+    run = tmp_path_factory.getbasetemp()
+    run = run.parent if "PYTEST_XDIST_WORKER" in os.environ else run
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LIGHTNING_VSML_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("LIGHTNING_VSML_CACHE", str(run / "cache"))
         yield
 
 

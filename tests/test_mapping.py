@@ -86,6 +86,15 @@ def test_what_cannot_be_mapped_says_why(layer: nn.Module, why: str) -> None:
         map_layers(nn.Sequential(nn.Linear(3, 3), layer))
 
 
+@pytest.mark.filterwarnings("ignore:.*deprecated")  # torchao takes over
+def test_quantized_layers() -> None:
+    body = torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(3, 3), nn.ReLU()), {nn.Linear})
+    model = nn.Sequential(body, nn.Linear(3, 3))
+    with pytest.raises(MappingError, match=r"quantized, .*: 0.0 \(DynamicQuantizedLinear\). Train first and quantize"):
+        map_layers(model)
+    assert list(map_layers(model, "freeze").grids) == ["1"]
+
+
 @pytest.mark.parametrize(
     "layer",
     [

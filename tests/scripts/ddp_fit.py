@@ -1,6 +1,6 @@
-"""Fits on two CPU processes, by the learner and by SGD; rank 0 saves what came out.
+"""Fits on two CPU processes, by the learner and by SGD; rank 0 saves what came out of each run.
 
-python ddp_fit.py STRATEGY OUT
+python ddp_fit.py STRATEGY OUT LEARNER-DATA ...
 """
 
 import sys
@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -18,12 +19,13 @@ from helpers import Module, classification, mlp, trainer
 from lightning_vsml import VSMLLearner
 
 STEPS = 24
+LEARNERS = {"backprop": "backprop", "meta": "meta_mnist", "sgd": None}
 
 
 class Drift(Callback):
     """The largest difference between processes, of weights and of states; and the weights."""
 
-    def __init__(self, out: Path, learner: VSMLLearner | None) -> None:
+    def __init__(self, out: Path, learner: Callback | None = None) -> None:
         self.out, self.learner = out, learner
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
@@ -41,10 +43,10 @@ class Drift(Callback):
 class Share(Sampler):
     """Every other sample; or uneven ones: batches of 4, the last of 3 on rank 0 and of 1 on rank 1."""
 
-    def __init__(self, uneven: bool) -> None:
+    def __init__(self, data: str) -> None:
         rank = torch.distributed.get_rank()
         uneven_share = range(rank * 50, rank * 50 + (11 if rank == 0 else 9))
-        self.share = uneven_share if uneven else range(rank, 96, 2)
+        self.share = uneven_share if data == "uneven" else range(rank, 96, 2)
 
     def __iter__(self) -> Any:
         return iter(self.share)
@@ -53,25 +55,36 @@ class Share(Sampler):
         return len(self.share)
 
 
+class Skipping(nn.Sequential):
+    """Each of two ranks has a first layer of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        own, last = self[torch.distributed.get_rank()], self[2]
+        return last(torch.relu(own(x)))
+
+
 class Shared(Module):
     """Its loader is made on each process."""
 
-    def __init__(self, uneven: bool) -> None:
-        super().__init__(mlp())
-        self.uneven = uneven
+    def __init__(self, data: str) -> None:
+        net = mlp()
+        super().__init__(Skipping(net[0], nn.Linear(6, 8), net[2]) if data == "skipping" else net)
+        self.data = data
 
     def train_dataloader(self) -> DataLoader:
-        return DataLoader(classification().dataset, batch_sampler=BatchSampler(Share(self.uneven), 4, drop_last=False))
+        return DataLoader(classification().dataset, batch_sampler=BatchSampler(Share(self.data), 4, drop_last=False))
 
 
 def main() -> None:
     strategy, out = sys.argv[1], Path(sys.argv[2])
-    for name, algorithm in (("learner", "backprop"), ("meta", "meta_mnist"), ("sgd", None)):
-        for uneven in (False, True):
-            learner = VSMLLearner(algorithm, lr=0.1) if algorithm else None
-            callbacks = [*([learner] if learner else []), Drift(out / f"{name}_{uneven}.pt", learner)]
-            run = trainer(*callbacks, devices=2, strategy=strategy, max_steps=STEPS, use_distributed_sampler=False)
-            run.fit(Shared(uneven))
+    for name in sys.argv[3:]:
+        learner, data = name.split("-")
+        algorithm = LEARNERS[learner]
+        callbacks: list[Callback] = [VSMLLearner(algorithm, lr=0.1)] if algorithm else []
+        callbacks.append(Drift(out / f"{name}.pt", *callbacks))
+        unused = "_find_unused_parameters_true" if name == "sgd-skipping" else ""  # torch's reducer has to be told
+        run = trainer(*callbacks, devices=2, strategy=strategy + unused, max_steps=STEPS, use_distributed_sampler=False)
+        run.fit(Shared(data))
 
 
 if __name__ == "__main__":
