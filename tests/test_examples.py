@@ -20,7 +20,7 @@ NO_NETWORK = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0
 def run(*arguments: str, folder: Path, example: str = "mnist_mlp") -> subprocess.CompletedProcess[str]:
     """An example in ``folder``, without network."""
     command = [sys.executable, str(ROOT / "examples" / f"{example}.py"), *arguments]
-    environment = {**os.environ, **NO_NETWORK, "OMP_NUM_THREADS": "2"}
+    environment = {**os.environ, **NO_NETWORK, "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
 
 

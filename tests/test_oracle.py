@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from copy import deepcopy
-from functools import partial
+from functools import cache, partial
 
 import pytest
 import torch
@@ -67,15 +67,23 @@ def fit(net: nn.Module, loss: Loss, lr: float, data: DataLoader, steps: int, *ca
     return module
 
 
-def compare(case: str, dtype: torch.dtype, steps: int, learner: VSMLLearner) -> tuple[float, float]:
-    """The largest relative weight difference of a layer, and the largest difference of a loss."""
+@cache
+def by_sgd(case: str, dtype: torch.dtype, steps: int) -> tuple[nn.Module, DataLoader, Module]:
+    """A net, its data, and what SGD makes of it."""
     build, shape, loss, lr = CASES[case]
     torch.manual_seed(0)
     net = build().to(dtype)
     data = classification(160, shape, dtype=dtype)
     net(next(iter(data))[0])  # lazy layers get their shapes
+    return net, data, fit(net, loss, lr, data, steps)
+
+
+def compare(case: str, dtype: torch.dtype, steps: int, learner: VSMLLearner) -> tuple[float, float]:
+    """The largest relative weight difference of a layer, and the largest difference of a loss."""
+    _, _, loss, lr = CASES[case]
+    net, data, sgd = by_sgd(case, dtype, steps)
     learner.lr = lr
-    sgd, ours = fit(net, loss, lr, data, steps), fit(net, loss, lr, data, steps, learner)
+    ours = fit(net, loss, lr, data, steps, learner)
     assert len(sgd.losses) == len(ours.losses) == steps
     assert max(relative_differences(sgd.net, net).values()) > 0.05  # it did learn something
     losses = torch.tensor([sgd.losses, ours.losses])
@@ -92,11 +100,14 @@ LIMIT = {"reference": 2e-3, "fused": 1e-3, "native": 1e-3}
 FLIPPING = {"cnn with max pooling", "resnet"}
 
 LARGE = {"transformer", "resnet", "smooth resnet"}
+LARGER = {"checkpointed", "temporal", "autoencoder"}
 
 
 def not_too_slow(case: str, ticks: str, steps: int) -> None:
-    if case in LARGE and (ticks == "reference" or (ticks == "fused" and steps > 50)):
-        pytest.skip("takes minutes in the readable ticks, which other tests hold to the compiled one")
+    short = steps <= 50
+    slow = {"reference": LARGE if short else LARGE | LARGER, "fused": set() if short else LARGE, "native": set()}
+    if case in slow[ticks]:
+        pytest.skip("takes long in the readable ticks, which other tests hold to the compiled one")
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case not in FLIPPING])
