@@ -54,6 +54,7 @@ class NearestMean(Learner):
         self.sums, self.counts = torch.zeros_like(layer[:, :-1]), torch.zeros_like(layer[:, -1])  # (K, A, B), (K, B)
 
     def step(self, x: Tensor, y: Tensor) -> Tensor:
+        x = x.flatten(2)
         logits = self.network.outputs(self.weights(), x)
         labels = one_hot(y, self.counts.shape[-1]).to(x)
         self.sums += torch.einsum("ska,skb->kab", x, labels)

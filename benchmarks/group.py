@@ -14,7 +14,7 @@ from rich.progress import track
 from lightning_vsml import LearningAlgorithm
 from lightning_vsml.curves import ByAlgorithm, Learner, learning_curves
 from lightning_vsml.datasets import Images
-from lightning_vsml.networks import Network, Weights
+from lightning_vsml.networks import Conv, Network, Weights
 
 RACE = 100  # Adam's test accuracy after so many steps is the goal of the race
 TESTED = (*range(1, 11), *range(15, 2 * RACE + 1, 5))  # steps with a test
@@ -28,7 +28,7 @@ class Group:
     """What all its learners share: initial networks and batches follow from the seeds."""
 
     data: Images
-    hidden: tuple[int, ...]
+    hidden: tuple[int | Conv, ...]
     batch: int
     steps: int
     seeds: Sequence[int]
@@ -36,7 +36,8 @@ class Group:
 
     @property
     def network(self) -> str:
-        return "-".join(map(str, (self.data.x[0].numel(), *self.hidden, int(self.data.y.max()) + 1)))
+        hidden = (layer if isinstance(layer, int) else f"c{layer.channels}" for layer in self.hidden)
+        return "-".join(map(str, (self.data.x[0].numel(), *hidden, int(self.data.y.max()) + 1)))
 
     def bar(self, learner: str, total: int | None) -> Callable[[Iterable[Any]], Iterable[Any]]:
         description = f"{self.data.name} {self.network}, batches of {self.batch}: {learner}"

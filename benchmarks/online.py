@@ -2,6 +2,7 @@
 
 python benchmarks/online.py --dataset digits --no-neighbour                    # without any download
 python benchmarks/online.py --algorithm my.safetensors --hidden "" 32 64,32    # MNIST and Fashion-MNIST
+python benchmarks/online.py --hidden c8 c8,c16 --size 14 --no-race             # convolutions
 
 Online accuracy is that of the predictions on each batch before learning from it. All learners get the same initial
 networks and batches. Of SGD, momentum (0.9) and Adam the best learning rate is taken for every data set, network, batch
@@ -22,20 +23,22 @@ from figure import Panel, draw
 from group import RACE, TESTED, Group, Row
 from rich.console import Console
 from rich.table import Table
+from torch.nn.functional import adaptive_avg_pool2d
 
 from lightning_vsml import checkpoints, datasets
+from lightning_vsml.networks import Conv
 
 
-def sizes(text: str) -> tuple[int, ...]:
-    """Of hidden layers.
+def sizes(text: str) -> tuple[int | Conv, ...]:
+    """Of hidden layers; c8 is a convolution with 8 channels, 3 x 3 with stride 2.
 
-    >>> sizes("64,32"), sizes("")
-    ((64, 32), ())
+    >>> sizes("64,32"), sizes(""), sizes("c8,32")
+    ((64, 32), (), (Conv(channels=8, kernel=3, stride=2), 32))
     """
     try:
-        return tuple(int(size) for size in text.split(",") if size)
+        return tuple(Conv(int(size[1:])) if size[0] == "c" else int(size) for size in text.split(",") if size)
     except ValueError:
-        wanted = "sizes of hidden layers joined by commas, as 64,32, or '' for none"
+        wanted = "sizes of hidden layers joined by commas, as 64,32 or c8,32, or '' for none"
         raise argparse.ArgumentTypeError(f"expected {wanted}, got {text!r}") from None
 
 
@@ -46,9 +49,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--algorithm", nargs="+", default=checkpoints.names(), help="default: every shipped one")
     parser.add_argument("--batch-size", type=int, nargs="+", default=[16, 64])
     parser.add_argument("--hidden", type=sizes, nargs="+", action="extend", help='as "" 32 64,32; default: "" 32')
+    parser.add_argument("--size", type=int, help="of images, in pixels; default: as they are")
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--steps", type=int, default=1000, help=f"below {RACE}: without the race to Adam")
     parser.add_argument("--long", type=int, default=0, help="test the algorithms and SGD after so many steps, too")
+    parser.add_argument("--no-race", action="store_true", help="without the race to Adam, which tests often")
     parser.add_argument("--no-neighbour", action="store_true", help="without 1-NN, which takes the longest")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", type=Path, default=Path("logs") / "online")
@@ -59,7 +64,7 @@ def main() -> None:
     options = parse()
     try:
         algorithms = [checkpoints.load(name, options.device) for name in options.algorithm]
-        data = [datasets.load(name, options.data_dir) for name in options.dataset]
+        data = [resized(datasets.load(name, options.data_dir), options.size) for name in options.dataset]
     except (ValueError, datasets.DatasetError) as error:
         raise SystemExit(f"error: {error}") from error
     options.out.mkdir(parents=True, exist_ok=True)
@@ -83,7 +88,7 @@ def main() -> None:
                     console.print(
                         f"Warning: {row['learner']}, steps {row['window']}: best lr at the grid's edge, {row['lr']:g}."
                     )
-            if options.steps >= RACE:
+            if options.steps >= RACE and not options.no_race:
                 append(options.out / "race.csv", columns, rows := group.race(contenders))
                 console.print(race_table(rows))
             if options.long:
@@ -92,6 +97,12 @@ def main() -> None:
             panels.append((images.name, group.network, batch, contenders))
             draw(panels).savefig(options.out / "online.png", dpi=120)
     console.print(f"wrote {', '.join(sorted(file.name for file in options.out.iterdir()))} to {options.out}")
+
+
+def resized(images: datasets.Images, size: int | None) -> datasets.Images:
+    if size is None:
+        return images
+    return images._replace(x=adaptive_avg_pool2d(images.x, size), x_test=adaptive_avg_pool2d(images.x_test, size))
 
 
 def append(file: Path, columns: Row, rows: Sequence[Row]) -> None:

@@ -20,7 +20,8 @@ class Change(NamedTuple):
 
     Attributes:
         h: summed over rows, ``(G, A, B, N)``.
-        c: memory units: mean over samples, sum over positions; other units: sum over rows. Same shape.
+        c: memory units: mean over samples, sum over positions (or less: see :class:`LearningAlgorithm`, ``positions``);
+            other units: sum over rows. Same shape.
         rows: how many rows were summed; over several processes, their mean.
     """
 
@@ -49,6 +50,9 @@ class LearningAlgorithm:
         lr: the learning rate of SGD that the untouched cell corresponds to, and the default.
         stability: clipping rules applied when a change is committed.
         reach: magnitudes of input and feedback beyond which the learner warns.
+        positions: exponent p. The changes of a memory over the P positions of a sample are summed and divided by P**p:
+            0 follows the gradient, 1 is their mean. A rule that chooses the size of its steps itself, as normalised
+            ones do, overshoots by their sum where a convolution shares weights between many positions.
         card: where it comes from and what it was measured at (see :mod:`lightning_vsml.checkpoints`).
         ticks: name of the tick implementation, or ``"auto"`` for the fastest.
 
@@ -64,6 +68,7 @@ class LearningAlgorithm:
     lr: float
     stability: Stability = field(default_factory=Stability)
     reach: Reach = field(default_factory=Reach)
+    positions: float = 0.0
     card: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
     ticks: str = "auto"
 
@@ -84,6 +89,8 @@ class LearningAlgorithm:
         self.protocol.validate(self.cell)
         if not self.lr > 0:
             raise ValueError(f"lr should be positive, got {self.lr}.")
+        if not 0 <= self.positions <= 1:
+            raise ValueError(f"positions should be from 0 (sum) to 1 (mean), got {self.positions}.")
         if self.ticks not in (known := ("auto", *IMPLEMENTATIONS)):
             raise ValueError(f"ticks should be one of {', '.join(map(repr, known))}, got {self.ticks!r}.")
 
@@ -138,7 +145,8 @@ class LearningAlgorithm:
         if not len(x):
             return Change(torch.zeros_like(state.h), torch.zeros_like(state.c), 0), torch.zeros_like(x)
         change, message = self._implementation.learn(state, x, e, self._own_messages(state, x))
-        change.c.mul_(self._memory(state.c, 1.0 / samples, 1.0))
+        positions = max(1.0, len(x) / samples)
+        change.c.mul_(self._memory(state.c, positions**-self.positions / samples, 1.0))
         return Change(change.h, change.c, x.shape[0]), message.squeeze(-1)
 
     def commit(self, state: State, change: Change) -> State:
@@ -175,7 +183,7 @@ class LearningAlgorithm:
     @property
     def fingerprint(self) -> str:
         """sha256 over parameters and settings, whatever name, card, device or tick implementation they have."""
-        settings = [self.protocol, self.memory, self.lr, self.stability]
+        settings = [self.protocol, self.memory, self.lr, self.stability, *([self.positions] if self.positions else [])]
         digest = hashlib.sha256(repr(settings).encode())
         for tensor in (*self.cell, *self.codec):
             digest.update(repr((tensor.dtype, tuple(tensor.shape))).encode())

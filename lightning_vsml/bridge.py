@@ -107,7 +107,7 @@ class Bridge:
         self.reached.update(changes)
         for name, gradient in gradients.items():
             assert self.measurements is not None
-            self.measurements.compared(name, self.algorithms[name], changes[name], gradient)
+            self.measurements.compared(name, self.algorithms[name], self.states[name], changes[name], gradient)
         for name, change in changes.items() if gain else []:
             self.pending[name] = self.pending[name].plus(change) if name in self.pending else change
 

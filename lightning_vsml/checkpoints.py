@@ -24,7 +24,7 @@ from lightning_vsml.parts import Codec, Protocol, Reach, Stability
 from lightning_vsml.ticks import Cell, Tick
 
 FORMAT = "lightning_vsml"
-VERSION = 2  # of the files; a reader takes this and all older versions. 2: ticks have "own"
+VERSION = 3  # of the files; a reader takes this and all older versions. 2: ticks have "own"; 3: "positions"
 KINDS = ("constructed", "cloned", "meta-learned")
 
 
@@ -128,6 +128,7 @@ def save(
         "lr": algorithm.lr,
         "stability": algorithm.stability._asdict(),
         "reach": {what: limit for what, limit in algorithm.reach._asdict().items() if math.isfinite(limit)},
+        "positions": algorithm.positions,
         "made_by": {**made_by, "torch": torch.__version__, "python": platform.python_version()},
         "measured": [],
         "sha256": hashlib.sha256(content).hexdigest(),
@@ -216,5 +217,6 @@ def _assemble(card: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Learnin
         lr=float(card["lr"]),
         stability=Stability(**card["stability"]),
         reach=Reach(**card["reach"]),
+        positions=float(card.get("positions", 0.0)),
         card=card,
     )

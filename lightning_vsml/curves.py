@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lightning_vsml.algorithm import LearningAlgorithm
 from lightning_vsml.datasets import Images
-from lightning_vsml.networks import Activation, Dense, Network, Weights, learn, loss
+from lightning_vsml.networks import Activation, Conv, Dense, Network, Weights, learn, loss
 from lightning_vsml.ticks import State
 
 COLOURS = {"constructed": "tab:green", "cloned": "tab:blue", "meta-learned": "tab:orange"}  # of lines, by a card's kind
@@ -97,7 +97,7 @@ class ByOptimizer(Learner):
 def learning_curves(
     learner: Callable[[Weights, Network], Learner],
     data: Images,
-    hidden: Sequence[int] = (),
+    hidden: Sequence[int | Conv] = (),
     *,
     steps: int,
     batch: int = 64,
@@ -112,7 +112,7 @@ def learning_curves(
     Args:
         learner: bound to networks by this function, as ``partial(ByAlgorithm, algorithm=...)``.
         data: images in [0, 1] and labels.
-        hidden: sizes of hidden layers.
+        hidden: hidden layers: how many units, or convolutions.
         steps: how many; batches are drawn with replacement, each seed its own.
         batch: S.
         seeds: of initialisation and batches, whatever the learner.
@@ -121,9 +121,10 @@ def learning_curves(
         device: where it runs; data and weights go there.
         progress: goes through the steps, for a progress bar.
     """
-    x, x_test = data.x.flatten(1).to(device), data.x_test.flatten(1).to(device)
+    x, x_test = data.x.to(device), data.x_test.to(device)
     y, y_test = data.y.to(device), data.y_test.to(device)
-    network = Network(tuple(Dense(units) for units in (*hidden, int(data.y.max()) + 1)), activation)
+    layers = (*hidden, int(data.y.max()) + 1)
+    network = Network(tuple(Dense(layer) if isinstance(layer, int) else layer for layer in layers), activation)
     running = learner([layer.to(device) for layer in network.initial(x.shape[1:], seeds)], network)
     tested = tuple(sorted({step for step in at if 0 < step < steps} | {steps}))
     accuracy = []

@@ -36,9 +36,11 @@ class Measurements:
             exact = torch.einsum("rgb,gab->rga", e, algorithm.decode(state))
             self._values[f"vsml/message_cosine/{name}"] = _cosine(message, exact)
 
-    def compared(self, name: str, algorithm: LearningAlgorithm, change: Change, gradient: Tensor) -> None:
-        """After all calls of a layer: its change, and the true gradient of its weights, ``(G, A, B)``."""
-        self._values[f"vsml/update_cosine/{name}"] = _cosine(change.c @ algorithm.codec.decode, -gradient)
+    def compared(self, name: str, algorithm: LearningAlgorithm, state: State, change: Change, gradient: Tensor) -> None:
+        """After all calls of a layer: its state, their change, and the true gradient of its weights, ``(G, A, B)``."""
+        own = Change(change.h.clone(), change.c.clone(), change.rows)  # a commit works in place
+        update = algorithm.decode(algorithm.commit(state, own)) - algorithm.decode(state)
+        self._values[f"vsml/update_cosine/{name}"] = _cosine(update, -gradient)
 
     def committed(self, name: str, state: State, update: Tensor) -> None:
         """After a commit: the new state and the weights' change ``(G, A, B)``."""

@@ -1,5 +1,6 @@
 """States as pictures and histograms, for loggers that can show them."""
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -9,16 +10,16 @@ from torch import Tensor
 
 from lightning_vsml.ticks import State
 
-WIDEST = 160  # pixels of one unit's map
+WIDEST, SMALLEST = 160, 64  # pixels of one unit's map, its longer side
 NEGATIVE, ZERO, POSITIVE = (0.13, 0.35, 0.72), (1.0, 1.0, 1.0), (0.78, 0.16, 0.13)
 
 
 def heat_map(state: State) -> Tensor:
     """What each unit remembers, over the synapses of a layer: an image ``(3, height, width)`` with values in [0, 1].
 
-    One panel for each unit's c, side by side. Rows are a layer's outputs, columns its inputs (groups and the bias
-    come last); red is positive, blue negative, and each panel has its own scale, which ends at its largest magnitude.
-    Large layers are averaged down to 160 pixels.
+    One panel for each unit's c, line by line, about a square together. Rows are a layer's outputs, columns its inputs
+    (groups and the bias come last); red is positive, blue negative, and each panel has its own scale, which ends at
+    its largest magnitude. Large layers are averaged down to 160 pixels.
 
     Args:
         state: of a layer, ``(G, A, B, N)``.
@@ -29,10 +30,14 @@ def heat_map(state: State) -> Tensor:
         scale = image.abs().amax().clamp(min=torch.finfo(image.dtype).tiny)
         size = [min(side, WIDEST) for side in image.shape]
         image = F.interpolate((image / scale)[None, None], size, mode="area")[0]
-        zoom = max(1, 24 // max(size))  # small layers would be dots
+        zoom = math.ceil(SMALLEST / max(size))  # small layers would be dots
         image = image.repeat_interleave(zoom, 1).repeat_interleave(zoom, 2)
         panels.append(F.pad(_coloured(image), (1, 1, 1, 1), value=0.5))
-    return torch.cat(panels, -1)
+    _, height, width = panels[0].shape
+    columns = min(len(panels), math.ceil(math.sqrt(len(panels) * height / width)))
+    panels += [torch.full_like(panels[0], 0.5)] * (-len(panels) % columns)
+    lines = [torch.cat(panels[first : first + columns], -1) for first in range(0, len(panels), columns)]
+    return torch.cat(lines, -2)
 
 
 def _coloured(image: Tensor) -> Tensor:

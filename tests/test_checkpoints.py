@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,20 @@ def test_own_messages_survive(tmp_path: Path) -> None:
     checkpoints.save(algorithm, tmp_path / "own.safetensors", made_by={"command": "test"})
     loaded = checkpoints.load(tmp_path / "own.safetensors")
     assert loaded.protocol == algorithm.protocol and loaded.fingerprint == algorithm.fingerprint
-    assert (loaded.card["version"], loaded.card["protocol"]["learn"][1]["own"]) == (2, [1, 2])
+    assert (loaded.card["version"], loaded.card["protocol"]["learn"][1]["own"]) == (checkpoints.VERSION, [1, 2])
+
+
+def test_the_exponent_of_positions_survives(saved: Path) -> None:
+    sums = checkpoints.load(saved)
+    checkpoints.save(replace(sums, positions=0.5), saved, made_by={"command": "test"})
+    loaded = checkpoints.load(saved)
+    assert loaded.positions == 0.5 and loaded.fingerprint != sums.fingerprint
+
+
+def test_version_2_summed_over_positions(saved: Path) -> None:
+    now = checkpoints.load(saved)
+    edit_card(saved, lambda card: (card.update(version=2), card.pop("positions")))
+    assert checkpoints.load(saved).fingerprint == now.fingerprint and checkpoints.load(saved).positions == 0
 
 
 def test_version_1_had_no_own_messages(saved: Path) -> None:
@@ -149,7 +163,7 @@ def flip_a_byte(path: Path) -> None:
         (lambda path: checkpoints.card_path(path).write_text("{"), "damaged: it is not JSON"),
         (lambda path: checkpoints.card_path(path).write_text("[]"), "not the card of a lightning_vsml checkpoint"),
         (lambda path: edit_card(path, lambda c: c.update(format="gguf")), "not the card of a lightning_vsml"),
-        (lambda path: edit_card(path, lambda c: c.update(version=99)), "format version 99, .* reads up to 2. Upgrade"),
+        (lambda path: edit_card(path, lambda c: c.update(version=99)), "format version 99, .* reads up to 3. Upgrade"),
         (lambda path: edit_card(path, lambda c: c.update(version="1")), "version should be a whole number"),
         (lambda path: edit_card(path, lambda c: c.pop("protocol")), "do not describe a learning algorithm"),
         (lambda path: edit_card(path, lambda c: c.update(memory=[True])), "do not describe a learning algorithm"),

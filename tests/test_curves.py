@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from lightning_vsml import LearningAlgorithm, VSMLLearner
 from lightning_vsml.curves import ByAlgorithm, ByOptimizer, learning_curves, logarithmic
 from lightning_vsml.datasets import Images
-from lightning_vsml.networks import Dense, Network
+from lightning_vsml.networks import Conv, Dense, Network
 
 NETWORK = Network((Dense(8), Dense(4)))
 
@@ -75,8 +75,8 @@ def test_optimizers_run_each_network_as_if_alone() -> None:
     torch.testing.assert_close(running.weights()[1][1, :-1].T, net[2].weight.detach())
 
 
-@pytest.mark.parametrize("hidden", [(), (8,)])
-def test_curves_rise_and_are_repeatable(algorithm: LearningAlgorithm, hidden: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("hidden", [(), (8,), (Conv(3, stride=1), 8)])
+def test_curves_rise_and_are_repeatable(algorithm: LearningAlgorithm, hidden: tuple[int | Conv, ...]) -> None:
     settings = {"steps": 40, "batch": 16, "seeds": range(3), "at": (10, 20, 99)}
     run = partial(learning_curves, partial(ByAlgorithm, algorithm=algorithm, lr=1.0), images(), hidden)
     curves = run(**settings)

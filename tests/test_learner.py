@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, Mode
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import nn
 
-from lightning_vsml import GraphError, VSMLLearner
+from lightning_vsml import GraphError, LearningAlgorithm, VSMLLearner
 
 STRATEGY_METHODS = ("training_step", "backward", "optimizer_step")
 
@@ -441,6 +441,25 @@ def test_curves_per_layer(tmp_path: Path, diagnostics: bool) -> None:
         if diagnostics:
             assert values["vsml/update_cosine/net.0"] == pytest.approx(1, abs=1e-4)
             assert values["vsml/message_cosine/net.2"] == pytest.approx(1, abs=1e-4)
+
+
+def test_the_cosine_is_that_of_the_weights_step_and_the_gradient(algorithm: LearningAlgorithm, tmp_path: Path) -> None:
+    """Whatever else than memories an algorithm reads weights from; in the third step."""
+    logger, net, steps = CSVLogger(tmp_path), mlp(activation=nn.Tanh), []
+
+    class Recording(Module):
+        def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+            self.loss(self.net, *batch).backward()
+            layer = list(self.net[0].parameters())
+            steps.append([torch.cat([t.flatten() for t in ts]) for ts in (layer, [p.grad for p in layer])])
+            self.net.zero_grad()
+
+    fit = trainer(VSMLLearner(algorithm, diagnostics=True), max_steps=4, logger=logger, log_every_n_steps=1)
+    fit.fit(Recording(net), classification())
+    (before, gradient), (after, _) = steps[2:4]
+    wanted = nn.functional.cosine_similarity((after - before).detach(), -gradient, dim=0)
+    rows = [float(row["vsml/update_cosine/net.0"]) for row in logged(logger) if row["vsml/update_cosine/net.0"]]
+    assert rows[2] == pytest.approx(float(wanted), abs=1e-3)
 
 
 def test_pictures_of_states(tmp_path: Path) -> None:
