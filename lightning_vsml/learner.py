@@ -22,6 +22,7 @@ from lightning_vsml.checks import (
 )
 from lightning_vsml.mapping import UNMAPPED
 from lightning_vsml.measure import Measurements
+from lightning_vsml.schedule import scheduled_ratio
 from lightning_vsml.takeover import TakeOver
 from lightning_vsml.ticks import State
 
@@ -49,7 +50,8 @@ class VSMLLearner(Callback):
         diagnostics: also log, per layer, the cosine between its update and the true gradient; and, ever more seldom as
             training goes on, histograms of states and a picture of them, on loggers that can show them.
         follow_scheduler: scale ``lr`` by what the learning-rate scheduler of your optimizer makes of its learning rate
-            (current / initial, of the first parameter group); ``False`` keeps it constant.
+            (current / initial, of the first parameter group); ``False`` keeps it constant. The optimizer's learning
+            rate itself is not used.
         ticks: the tick implementation: ``"native"`` (compiled for the CPU), ``"triton"`` (compiled for NVIDIA GPUs;
             ``"triton-fast"`` with the hardware's approximate tanh), ``"fused"`` (torch, without what zeros make
             unnecessary), ``"reference"`` (the readable one), or ``"auto"``: compiled for the device, in torch where
@@ -199,11 +201,10 @@ class VSMLLearner(Callback):
 
     def _gain(self, trainer: Trainer) -> float:
         """Factor on the feedback: learning rate, as scheduled, over the algorithm's own."""
-        scheduled = 1.0
+        gain = self.lr / self.algorithm.lr
         if self.follow_scheduler and trainer.lr_scheduler_configs:
-            group = trainer.optimizers[0].param_groups[0]
-            scheduled = group["lr"] / initial if (initial := group.get("initial_lr")) else 1.0
-        return self.lr / self.algorithm.lr * scheduled
+            gain *= scheduled_ratio(trainer.optimizers[0], [config.scheduler for config in trainer.lr_scheduler_configs])
+        return gain
 
     def _states(self, resumed: dict[str, Any]) -> dict[str, State]:
         if resumed["fingerprint"] != self.algorithm.fingerprint:

@@ -3,7 +3,7 @@
 import csv
 import pickle
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +135,34 @@ def test_learning_rate_schedulers_are_followed(interval: str, tmp_path: Path) ->
     (sgd, sgd_rates), (ours, rates) = run(), run(VSMLLearner(lr=0.2))
     assert max(relative_differences(ours.net, sgd.net).values()) < 1e-4
     assert len(set(rates)) > 3 and rates == sgd_rates
+
+
+@pytest.mark.parametrize(
+    ("schedule", "interval"),
+    [
+        (lambda o: torch.optim.lr_scheduler.OneCycleLR(o, 0.4, 30, cycle_momentum=False), "step"),
+        (lambda o: torch.optim.lr_scheduler.CyclicLR(o, 0.01, 0.3, 5, cycle_momentum=False), "step"),
+        (lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 30), "step"),
+        (lambda o: torch.optim.lr_scheduler.ReduceLROnPlateau(o, patience=0, threshold=1.0), "epoch"),
+    ],
+)
+def test_schedulers_with_rates_of_their_own(schedule: Callable[[Any], Any], interval: str, tmp_path: Path) -> None:
+    """The ratio is to the rate that the optimizer was made with, whatever a scheduler starts from; resumed too."""
+
+    class Scheduled(Module):
+        def configure_optimizers(self) -> Any:
+            optimizer = torch.optim.SGD(self.parameters(), lr=0.2)
+            scheduler = {"scheduler": schedule(optimizer), "interval": interval, "monitor": "loss"}
+            return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    ends = []
+    for learner in ([], [VSMLLearner(lr=0.2)]):
+        halves = trainer(*learner, max_steps=16)
+        halves.fit(module := Scheduled(mlp(activation=nn.Tanh)), classification(64))
+        halves.save_checkpoint(tmp_path / "half.ckpt")
+        trainer(*learner, max_steps=30).fit(module, classification(64), ckpt_path=tmp_path / "half.ckpt")
+        ends.append(module.net)
+    assert max(relative_differences(ends[1], ends[0]).values()) < 1e-3
 
 
 def test_learning_rate_schedulers_need_not_be_followed() -> None:
