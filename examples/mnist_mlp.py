@@ -104,7 +104,8 @@ def main() -> None:
     model = Classifier(
         data.x[0].numel(), options.hidden, optimizer={"sgd": "SGD"}.get(options.learner, "Adam"), lr=torch_lr
     )
-    logger = TensorBoardLogger(options.log_dir, name=f"{data.name}_{options.learner}", default_hp_metric=False)
+    name = learner[0].algorithm.name if learner else options.learner
+    logger = TensorBoardLogger(options.log_dir, name=f"{data.name}_{name}", default_hp_metric=False)
     trainer = Trainer(
         max_steps=options.max_steps,
         max_epochs=-1,
@@ -120,7 +121,7 @@ def main() -> None:
     trainer.fit(model, train_loader, validation_loader)
     seconds = time.perf_counter() - start
     [result] = trainer.test(model, test_loader, verbose=False)
-    print(f"test accuracy on {data.name}: {result['test/accuracy']:.2%} ({options.learner}, seed {options.seed})")
+    print(f"test accuracy on {data.name}: {result['test/accuracy']:.2%} ({name}, seed {options.seed})")
     print(f"{trainer.global_step} steps of {options.batch_size} in {seconds:.1f} s")
     print(f"curves in {logger.log_dir}: tensorboard --logdir {options.log_dir}")
 

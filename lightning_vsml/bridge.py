@@ -63,6 +63,7 @@ class Bridge:
         self.to_optimizer = set(self.mapping.unmapped) if unmapped == "optimizer" else set()
         self.reached: set[str] = set()  # layers that feedback has reached
         self.beyond_reach: set[tuple[str, str]] = set()  # (input or feedback, layer) beyond the algorithm's reach
+        self.used_directly: set[str] = set()  # layers whose weights a loss used outside of the layer's calls
 
     @property
     def live(self) -> list[str]:
@@ -71,7 +72,7 @@ class Bridge:
 
     @contextmanager
     def attached(self) -> Iterator[None]:
-        """Within, mapped layers run by their states, and no parameter but the optimizer's own asks for a gradient."""
+        """Within, mapped layers run by their states."""
         self.tape = Tape()
         self._read_weights(self.live)
         with self._substituted(self._forward), _eager():
@@ -92,6 +93,7 @@ class Bridge:
         tape, self.tape = self.tape, Tape()
         with self._substituted(tape.replay):
             self._sweep(tape, loss, gain, step)
+        self._drop_gradients()
 
     def _sweep(self, tape: Tape, loss: Tensor, gain: float, step: int) -> None:
         samples = max(1, self.grids[tape.calls[0].name].samples(tape.calls[0].x)) if tape.calls else 1
@@ -152,12 +154,13 @@ class Bridge:
 
     @contextmanager
     def _substituted(self, forward: Callable[[str, Tensor], Tensor]) -> Iterator[None]:
-        """Within, mapped layers that are trainable run by ``forward``, and weights ask for no gradient."""
+        """Within, mapped layers that are trainable run by ``forward``, and what nobody trains asks for no gradient."""
         layers = {name: self.grids[name].layer for name in self.live}
+        trained = {id(parameter) for layer in layers.values() for parameter in layer.parameters()}
         parameters = [
             parameter
             for name, parameter in self.model.named_parameters()
-            if parameter.requires_grad and name not in self.to_optimizer
+            if parameter.requires_grad and id(parameter) not in trained and name not in self.to_optimizer
         ]
         try:
             for parameter in parameters:
@@ -171,10 +174,21 @@ class Bridge:
             for parameter in parameters:
                 parameter.requires_grad_(True)
 
+    def _drop_gradients(self) -> None:
+        """Of weights that the loss also uses outside of their layer's calls: nothing learns from that part."""
+        for name in self.live:
+            for parameter in self.grids[name].layer.parameters():
+                if parameter.grad is not None:
+                    parameter.grad = None
+                    self.used_directly.add(name)
+
     def _forward(self, name: str, input: Tensor) -> Tensor:
         """A mapped layer's forward while attached."""
         grid, algorithm = self.grids[name], self.algorithms[name]
-        grid.check(input)
+        try:
+            grid.check(input)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"layer {name!r}: {error}") from None
         recording = torch.is_grad_enabled()
         with torch.no_grad():
             if self.forward_by == "module":

@@ -148,7 +148,8 @@ def record(path: str | os.PathLike[str], measurement: Mapping[str, Any]) -> None
         CheckpointError: see :func:`load`.
     """
     card = load(Path(path)).card
-    _write_card(Path(path), {**card, "measured": [*card["measured"], dict(measurement)]})
+    others = [older for older in card["measured"] if older != dict(measurement)]
+    _write_card(Path(path), {**card, "measured": [*others, dict(measurement)]})
 
 
 def _find(name_or_path: str | os.PathLike[str]) -> Path:

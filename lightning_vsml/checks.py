@@ -15,7 +15,8 @@ def check_automatic(pl_module: LightningModule) -> None:
     if not pl_module.automatic_optimization:
         raise MisconfigurationException(
             f"VSMLLearner needs automatic optimization, but {type(pl_module).__name__} sets "
-            "automatic_optimization = False. Return the loss from training_step and leave stepping to the Trainer."
+            "automatic_optimization = False. Return the loss from training_step and one optimizer (or None) from "
+            "configure_optimizers, also where there were several, and leave stepping to the Trainer."
         )
 
 
@@ -53,7 +54,9 @@ def check_trainer(trainer: Trainer, learner_type: type, unmapped: str) -> None:
 def warn_ineffective(trainer: Trainer, pl_module: LightningModule) -> None:
     """Say which settings have no effect."""
     if trainer.gradient_clip_val:
-        rank_zero_warn("gradient_clip_val has no effect with VSMLLearner: there are no gradients of weights to clip.")
+        rank_zero_warn(
+            "gradient_clip_val has no effect on layers that VSMLLearner trains: there are no gradients to clip."
+        )
     if is_overridden("backward", pl_module):
         rank_zero_warn(f"{type(pl_module).__name__}.backward is not called: VSMLLearner takes its place.")
 
@@ -75,6 +78,16 @@ def warn_silent(layers: list[str]) -> None:
             "no feedback reached these mapped layers in the first epoch, so they did not learn: "
             f"{', '.join(layers)}. They are unused, cut off from the loss, or inside activation checkpointing with "
             "use_reentrant=True (False is supported)."
+        )
+
+
+def warn_used_directly(layers: set[str]) -> None:
+    """Name the layers whose weights the loss uses without calling the layer."""
+    if layers:
+        rank_zero_warn(
+            f"the loss uses weights of {', '.join(sorted(layers))} outside of the layer's own call (an L1 or L2 "
+            "penalty, x @ embedding.weight.T, functional.linear): nothing is learned from that part of it. Call the "
+            "layer, or leave that part out."
         )
 
 

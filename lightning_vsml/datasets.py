@@ -117,7 +117,7 @@ def _download(source: str, raw: Path, files: dict[str, str]) -> None:
         except OSError as error:
             raise DatasetError(
                 f"{url} was not downloaded ({error}). Put {', '.join(f'{f}.gz' for f in files)} into {raw}, or "
-                "choose another folder with --data-dir, or use --dataset digits, which needs no download."
+                "name the folder that holds them (data_dir), or take the data set digits, which needs no download."
             ) from error
         if (digest := hashlib.md5(content).hexdigest()) != md5:
             raise DatasetError(f"{url} arrived damaged: expected md5 {md5}, got {digest}. Try again.")

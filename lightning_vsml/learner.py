@@ -19,6 +19,7 @@ from lightning_vsml.checks import (
     warn_beyond_reach,
     warn_ineffective,
     warn_silent,
+    warn_used_directly,
 )
 from lightning_vsml.mapping import UNMAPPED
 from lightning_vsml.measure import Measurements
@@ -84,7 +85,7 @@ class VSMLLearner(Callback):
                 "Cell(*(parameter[k] for parameter in algorithm.cell))."
             )
         self.algorithm = loaded if ticks is None else loaded.on(ticks)
-        if lr is not None and (isinstance(lr, bool | str) or not (math.isfinite(lr) and lr >= 0)):
+        if lr is not None and (isinstance(lr, bool) or not isinstance(lr, int | float) or not 0 <= lr < math.inf):
             raise ValueError(f"lr should be a finite number of at least 0, or None for the default, got {lr!r}.")
         self.lr = self.algorithm.lr if lr is None else float(lr)
         self.unmapped, self.forward, self.diagnostics = unmapped, forward, diagnostics
@@ -93,6 +94,7 @@ class VSMLLearner(Callback):
         self._takeover: TakeOver | None = None
         self._resumed: dict[str, Any] | None = None
         self._warned: set[tuple[str, str]] = set()
+        self._used_directly: set[str] = set()
         self._next_picture = 0
 
     # --- before fit
@@ -124,7 +126,7 @@ class VSMLLearner(Callback):
             forward=self.forward,
             states=self._states(resumed) if resumed else None,
         )
-        self._bridge, self._warned, self._next_picture = bridge, set(), 0
+        self._bridge, self._warned, self._used_directly, self._next_picture = bridge, set(), set(), 0
         self._takeover = TakeOver(
             trainer.strategy, pl_module, bridge, lambda: self._gain(trainer), hybrid=bool(bridge.to_optimizer)
         )
@@ -148,10 +150,14 @@ class VSMLLearner(Callback):
         if bridge is not None and (news := bridge.beyond_reach - self._warned):
             warn_beyond_reach(self.algorithm, news, trainer.global_step)
             self._warned |= news
-        if bridge is None or bridge.measurements is None or not bridge.measurements.complete:
+        if bridge is not None and (layers := bridge.used_directly - self._used_directly):
+            warn_used_directly(layers)
+            self._used_directly |= layers
+        takeover = self._takeover
+        if takeover is None or bridge is None or bridge.measurements is None or not bridge.measurements.complete:
             return
         metrics, bridge.measurements = bridge.measurements.metrics(), None
-        metrics["vsml/lr"] = self._gain(trainer) * self.algorithm.lr
+        metrics["vsml/lr"] = takeover.last_gain * self.algorithm.lr
         step = trainer.fit_loop.epoch_loop._batches_that_stepped
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=step)
@@ -203,7 +209,9 @@ class VSMLLearner(Callback):
         """Factor on the feedback: learning rate, as scheduled, over the algorithm's own."""
         gain = self.lr / self.algorithm.lr
         if self.follow_scheduler and trainer.lr_scheduler_configs:
-            gain *= scheduled_ratio(trainer.optimizers[0], [config.scheduler for config in trainer.lr_scheduler_configs])
+            gain *= scheduled_ratio(
+                trainer.optimizers[0], [config.scheduler for config in trainer.lr_scheduler_configs]
+            )
         return gain
 
     def _states(self, resumed: dict[str, Any]) -> dict[str, State]:

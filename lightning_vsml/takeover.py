@@ -35,6 +35,7 @@ class TakeOver:
     ) -> None:
         self.strategy, self.module, self.bridge, self.gain, self.hybrid = strategy, module, bridge, gain, hybrid
         self.commits = self.sweeps = 0
+        self.last_gain = gain()
         self._shadowed = {name: vars(strategy)[name] for name in self.METHODS if name in vars(strategy)}
         self._original = {name: getattr(strategy, name) for name in self.METHODS}
         for name in self.METHODS:
@@ -63,7 +64,8 @@ class TakeOver:
         strategy, precision = self.strategy, self.strategy.precision_plugin
         strategy.pre_backward(closure_loss)
         precision.pre_backward(closure_loss, self.module)  # for its hooks; the loss it scales for fp16 is not used
-        self.bridge.sweep(closure_loss, self.gain(), self.module.trainer.global_step)
+        self.last_gain = self.gain()  # schedulers move on before anybody logs it
+        self.bridge.sweep(closure_loss, self.last_gain, self.module.trainer.global_step)
         self.sweeps += 1
         loss = precision.post_backward(closure_loss, self.module)
         strategy.post_backward(loss)

@@ -86,7 +86,7 @@ def test_saved_tensors_are_the_heads(batch: tuple[Tensor, Tensor]) -> None:
 def test_outside_of_a_step_the_module_is_plain(net: nn.Sequential, batch: tuple[Tensor, Tensor]) -> None:
     bridge = bridge_to(net)
     with pytest.raises(ZeroDivisionError), bridge.attached():
-        assert "forward" in vars(net[0]) and not net[0].weight.requires_grad
+        assert "forward" in vars(net[0])
         raise ZeroDivisionError
     assert "forward" not in vars(net[0]) and net[0].weight.requires_grad
     step(bridge, batch)

@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 from lightning.pytorch.tuner import Tuner
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_vsml import CheckpointError, MappingError, NonFiniteError, VSMLLearner
@@ -38,7 +38,11 @@ def test_manual_optimization(where: str) -> None:
     module = Manual(mlp()) if where == "setup" else Module(mlp())
     if where == "__init__":
         module.automatic_optimization = False
-    fit_error("sets automatic_optimization = False. Return the loss from training_step", module, VSMLLearner())
+    fit_error(
+        "sets automatic_optimization = False. Return the loss from training_step and one optimizer",
+        module,
+        VSMLLearner(),
+    )
 
 
 def test_two_learners() -> None:
@@ -149,6 +153,19 @@ def test_layers_that_feedback_never_reaches_are_named() -> None:
     assert sum("no feedback" in str(warning.message) for warning in caught) == 1
 
 
+@pytest.mark.parametrize("tied", [False, True])
+def test_weights_used_outside_of_their_layer_are_named_once(tied: bool) -> None:
+    def penalised(net: Any, x: Tensor, y: Tensor) -> Tensor:
+        more = net[2](torch.relu(x @ net[0].weight.T)) if tied else 0
+        return nn.functional.cross_entropy(net(x) + more, y) + (0 if tied else net[0].weight.square().sum())
+
+    net = mlp()
+    with pytest.warns(UserWarning, match="the loss uses weights of net.0 outside of the layer's own call") as caught:
+        trainer(VSMLLearner(), max_steps=3).fit(Module(net, penalised), classification())
+    assert len([warning for warning in caught if "outside of the layer" in str(warning.message)]) == 1
+    assert all(parameter.grad is None for parameter in net.parameters())
+
+
 def test_an_optimizer_that_lacks_what_is_left_to_it() -> None:
     class HeadOnly(Module):
         def configure_optimizers(self) -> Any:
@@ -186,10 +203,10 @@ def test_settings_without_effect_are_named() -> None:
 
     with pytest.warns(UserWarning, match="Own.backward is not called"):
         trainer(VSMLLearner(), max_steps=1).fit(Own(mlp()), classification())
-    with pytest.warns(UserWarning, match="gradient_clip_val has no effect with VSMLLearner"):
+    with pytest.warns(UserWarning, match="gradient_clip_val has no effect on layers that VSMLLearner trains"):
         trainer(VSMLLearner(), max_steps=1, gradient_clip_val=1.0).fit(Module(mlp()), classification())
 
 
 def test_a_wrong_input_says_which_layer() -> None:
-    with pytest.raises(ValueError, match=r"Linear\(in_features=6.*\(..., 6\), got \(8, 5\)"):
+    with pytest.raises(ValueError, match=r"layer 'net.0': Linear\(in_features=6.*\(..., 6\), got \(8, 5\)"):
         trainer(VSMLLearner(), max_steps=1).fit(Module(mlp()), classification(shape=(5,)))

@@ -78,7 +78,7 @@ def test_a_damaged_download_is_not_kept(tmp_path: Path, server: Path) -> None:
 
 def test_no_answer(tmp_path: Path, server: Path) -> None:
     (server / f"{FILES[2]}.gz").unlink()
-    with pytest.raises(datasets.DatasetError, match=r"was not downloaded .* --data-dir, or use --dataset digits"):
+    with pytest.raises(datasets.DatasetError, match=r"was not downloaded .*data_dir.*, or take the data set digits"):
         datasets.load("mnist", tmp_path)
 
 

@@ -62,7 +62,7 @@ def test_other_learners(tmp_path: Path, learner: str) -> None:
 @pytest.mark.parametrize("dataset", ["mnist", "fashion_mnist"])
 def test_a_missing_dataset_asked_for_by_name_is_an_error(tmp_path: Path, dataset: str) -> None:
     said = refused("--dataset", dataset, "--data-dir", str(tmp_path), example="mnist_mlp")
-    assert said.startswith("error: http") and "use --dataset digits, which needs no download" in said
+    assert said.startswith("error: http") and "or take the data set digits, which needs no download" in said
 
 
 def test_the_clone_trains_the_example(tmp_path: Path) -> None:

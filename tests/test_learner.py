@@ -125,16 +125,19 @@ def test_learning_rate_schedulers_are_followed(interval: str, tmp_path: Path) ->
             scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: min(1.0, n / 5) * 0.9**n)
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": interval}}
 
-    def run(*learner: VSMLLearner) -> tuple[Module, list[str]]:
+    def run(*learner: VSMLLearner) -> tuple[Module, dict[str, float], list[dict[str, str]]]:
         module = Scheduled(mlp())
         logger = CSVLogger(tmp_path / str(len(learner)))
         fit = trainer(*learner, LearningRateMonitor(), max_steps=30, logger=logger, log_every_n_steps=1)
         fit.fit(module, classification(64))
-        return module, [row["lr-SGD"] for row in logged(logger) if row["lr-SGD"]]
+        return module, {row["step"]: float(row["lr-SGD"]) for row in logged(logger) if row["lr-SGD"]}, logged(logger)
 
-    (sgd, sgd_rates), (ours, rates) = run(), run(VSMLLearner(lr=0.2))
+    (sgd, sgd_rates, _), (ours, rates, rows) = run(), run(VSMLLearner(lr=0.2))
     assert max(relative_differences(ours.net, sgd.net).values()) < 1e-4
-    assert len(set(rates)) > 3 and rates == sgd_rates
+    assert len(set(rates.values())) > 3 and rates == sgd_rates
+    own = {row["step"]: float(row["vsml/lr"]) for row in rows if row["vsml/lr"]}
+    both = own.keys() & rates.keys()
+    assert len(both) >= 3 and [own[step] for step in both] == pytest.approx([rates[step] for step in both])
 
 
 @pytest.mark.parametrize(

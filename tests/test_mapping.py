@@ -76,6 +76,7 @@ def test_parametrized_and_weight_normed_layers_are_not_mapped() -> None:
         (nn.Embedding(3, 2, max_norm=1.0), "Embedding: max_norm rescales weights"),
         (nn.Embedding(3, 2, scale_grad_by_freq=True), "Embedding: scale_grad_by_freq"),
         (nn.LSTM(3, 2), r"LSTM: it uses its weights for all time steps in one call; replace it by"),
+        (nn.GRUCell(3, 2), "GRUCell: it uses its weights without calling a layer; replace it by Linear layers"),
         (nn.SyncBatchNorm(3), "SyncBatchNorm: it averages over processes"),
         (nn.Linear(3, 3, dtype=torch.complex64), "Linear: its weight is of type torch.complex64"),
         (nn.utils.parametrizations.spectral_norm(nn.Linear(3, 3)), "its weight is computed from other parameters"),

@@ -40,6 +40,8 @@ class CloningModule(LightningModule):
 
     def __init__(self, recipe: Recipe, every: int = 1000, drift_steps: tuple[int, ...] = drift.STEPS) -> None:
         super().__init__()
+        if every < 1:
+            raise ValueError(f"every should be at least 1 iteration, got {every}.")
         self.recipe, self.every, self.drift_steps = recipe, min(every, recipe.iterations), drift_steps
         self.target = TARGETS[recipe.target]
         with torch.random.fork_rng(devices=[]):

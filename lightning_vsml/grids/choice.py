@@ -27,6 +27,7 @@ REPLACEMENTS: dict[type[nn.Module], str] = {
     nn.MultiheadAttention: "nn.MultiheadAttention uses its weights without calling a layer; replace it by Linear "
     "layers for queries, keys, values and output around torch.nn.functional.scaled_dot_product_attention",
     nn.RNNBase: "it uses its weights for all time steps in one call; replace it by a loop over cells of Linear layers",
+    nn.RNNCellBase: "it uses its weights without calling a layer; replace it by Linear layers",
     nn.SyncBatchNorm: "it averages over processes; leave sync_batchnorm out, or use GroupNorm",
 }
 """What to do about types that people expect to map."""

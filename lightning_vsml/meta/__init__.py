@@ -5,9 +5,14 @@ the search: :mod:`~lightning_vsml.meta.tasks`, :mod:`~lightning_vsml.meta.unroll
 :mod:`~lightning_vsml.meta.objective`, :mod:`~lightning_vsml.meta.space`, :mod:`~lightning_vsml.meta.outer`.
 """
 
-from lightning_vsml.meta.module import MetaLearningModule
-from lightning_vsml.meta.outer import BPTT, CMAES, ES, Outer
-from lightning_vsml.meta.space import Coordinate, Place, Space
-from lightning_vsml.meta.tasks import Task, Tasks
+try:
+    from lightning_vsml.meta.module import MetaLearningModule
+    from lightning_vsml.meta.outer import BPTT, CMAES, ES, Outer
+    from lightning_vsml.meta.space import Coordinate, Place, Space
+    from lightning_vsml.meta.tasks import Task, Tasks
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f'lightning_vsml.meta needs {error.name}: pip install "lightning-vsml[meta]" (from a checkout: ".[meta]").'
+    ) from error
 
 __all__ = ["BPTT", "CMAES", "ES", "Coordinate", "MetaLearningModule", "Outer", "Place", "Space", "Task", "Tasks"]

@@ -30,6 +30,8 @@ class MetaCLI(LightningCLI):
     """The module and the Trainer, and what is around a run."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        presets = ", ".join(sorted(path.stem for path in PRESETS.glob("*.yaml")))
+        parser.add_argument("--preset", help=f"shipped settings, which other options override: {presets}")
         parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
         parser.add_argument("--run_dir", type=Path | None, default=None, help="for curves and checkpoints")
         parser.add_argument("--resume", action="store_true", help="continue the run in --run_dir")

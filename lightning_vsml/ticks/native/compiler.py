@@ -58,7 +58,7 @@ def _compile(command: str, source: str, name: str, path: Path) -> None:
         built = subprocess.run([command, *_FLAGS, *faster, str(code), "-o", str(path)], capture_output=True, text=True)
         if built.returncode == 0:
             return
-    raise CompilerError(f"{command} failed: {built.stderr.strip()[-800:]}")
+    raise CompilerError(f"{command} failed (exit status {built.returncode}): {built.stderr.strip()[-800:]}")
 
 
 def _version(command: str) -> str:
