@@ -36,6 +36,9 @@ class CloningModule(LightningModule):
         recipe: what is cloned, and how.
         every: iterations of an epoch, after which drift is measured and a checkpoint may be saved.
         drift_steps: after how many learning steps drift is measured.
+
+    Raises:
+        ValueError: ``every`` is less than 1.
     """
 
     def __init__(self, recipe: Recipe, every: int = 1000, drift_steps: tuple[int, ...] = drift.STEPS) -> None:

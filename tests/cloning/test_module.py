@@ -158,6 +158,11 @@ def test_a_wrong_recipe_is_an_error(change: dict[str, object], message: str) -> 
         Recipe(**change)
 
 
+def test_an_epoch_has_iterations() -> None:
+    with pytest.raises(ValueError, match="every should be at least 1 iteration, got 0"):
+        CloningModule(Recipe(), every=0)
+
+
 def test_the_paper_s_preset_is_its_table() -> None:
     paper = PRESETS["paper"]
     worlds = paper.worlds
