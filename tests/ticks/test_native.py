@@ -89,7 +89,7 @@ def without_cache(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     ("spoil", "why"),
     [
         (without_compiler, "no C++ compiler found"),
-        (with_broken_compiler, "broken failed: no such option"),
+        (with_broken_compiler, "broken failed (exit status 1): no such option"),
         (without_cache, "set LIGHTNING_VSML_CACHE"),
     ],
 )
