@@ -2,6 +2,7 @@
 
 import math
 import os
+from numbers import Real
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -85,7 +86,7 @@ class VSMLLearner(Callback):
                 "Cell(*(parameter[k] for parameter in algorithm.cell))."
             )
         self.algorithm = loaded if ticks is None else loaded.on(ticks)
-        if lr is not None and (isinstance(lr, bool) or not isinstance(lr, int | float) or not 0 <= lr < math.inf):
+        if lr is not None and (isinstance(lr, bool) or not isinstance(lr, Real) or not 0 <= lr < math.inf):
             raise ValueError(f"lr should be a finite number of at least 0, or None for the default, got {lr!r}.")
         self.lr = self.algorithm.lr if lr is None else float(lr)
         self.unmapped, self.forward, self.diagnostics = unmapped, forward, diagnostics
