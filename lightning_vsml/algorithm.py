@@ -4,6 +4,7 @@ Pure functions, state in, state out; nothing here knows of modules, of autograd 
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -12,36 +13,53 @@ import torch
 from torch import Tensor
 
 from lightning_vsml.parts import Codec, Protocol, Reach, Stability
-from lightning_vsml.ticks import IMPLEMENTATIONS, Cell, Implementation, State, fastest
+from lightning_vsml.ticks import IMPLEMENTATIONS, Cell, Implementation, Layout, Site, implementation
+from lightning_vsml.ticks.plan.layout import layout
+from lightning_vsml.ticks.sites import Lookup, Rows
+
+TOLERANCE = 1e-6
 
 
 class Change(NamedTuple):
     """What one or several uses of a grid did to its state; changes of one step add up like gradients.
 
     Attributes:
-        h: summed over rows, ``(G, A, B, N)``.
-        c: memory units: mean over samples, sum over positions (or less: see :class:`LearningAlgorithm`, ``positions``);
-            other units: sum over rows. Same shape.
+        planes: of memories mean over samples, sum over positions (or less: see :class:`LearningAlgorithm`,
+            ``positions``); of other planes sum over rows. ``(P, G, A, B)``.
         rows: how many rows were summed; over several processes, their mean.
+        inputs: which of the A inputs it is about, where others did not take part; one may occur several times.
     """
 
-    h: Tensor
-    c: Tensor
+    planes: Tensor
     rows: float
+    inputs: Tensor | None = None
 
     def plus(self, other: "Change") -> "Change":
         """Both changes together: what a layer used twice, or two accumulated batches, do."""
-        return Change(self.h + other.h, self.c + other.c, self.rows + other.rows)
+        rows = self.rows + other.rows
+        if self.inputs is None or other.inputs is None:
+            return Change(self.planes + other.planes, rows)
+        return Change(torch.cat([self.planes, other.planes], 2), rows, torch.cat([self.inputs, other.inputs]))
+
+    def whole(self, A: int) -> Tensor:
+        """The change of all A inputs, ``(P, G, A, B)``."""
+        if self.inputs is None:
+            return self.planes
+        P, G, _, B = self.planes.shape
+        return self.planes.new_zeros(P, G, A, B).index_add_(2, self.inputs, self.planes)
 
 
 @dataclass(frozen=True)
 class LearningAlgorithm:
     """A weight-readable learning algorithm (V_M and how to run it).
 
+    A grid's state is a tensor of planes, ``(P, G, A, B)``: one for each number of a synapse that has to be kept
+    (:attr:`layout`). For a population of K cells, the groups G are K times as many.
+
     Args:
         name: how tables and messages call it.
         cell: the shared LSTM; one column in ``P_b``, and in ``P_f`` one for the layer's output and any number for the
-            neurons' own messages. For a population of K cells, the groups G of every state are K times as many.
+            neurons' own messages.
         protocol: the ticks of a learning step.
         codec: weights <-> memories.
         memory: for each of the N units, whether it is a *memory*. A memory's changes add up over the
@@ -49,12 +67,14 @@ class LearningAlgorithm:
             single unroll, of which the mean over rows is kept.
         lr: the learning rate of SGD that the untouched cell corresponds to, and the default.
         stability: clipping rules applied when a change is committed.
-        reach: magnitudes of input and feedback beyond which the learner warns.
+        reach: magnitudes of input, feedback and weights beyond which the learner warns.
         positions: exponent p. The changes of a memory over the P positions of a sample are summed and divided by P**p:
             0 follows the gradient, 1 is their mean. A rule that chooses the size of its steps itself, as normalised
             ones do, overshoots by their sum where a convolution shares weights between many positions.
         card: where it comes from and what it was measured at (see :mod:`lightning_vsml.checkpoints`).
         ticks: name of the tick implementation, or ``"auto"`` for the fastest.
+        fine: its constants are so fine that ticks which are not products are run in float64.
+        tolerance: relative error that ticks as products may have.
 
     Raises:
         ValueError: parts do not fit together; the message names what was expected and what came.
@@ -71,6 +91,8 @@ class LearningAlgorithm:
     positions: float = 0.0
     card: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
     ticks: str = "auto"
+    fine: bool = False
+    tolerance: float = TOLERANCE
 
     def __post_init__(self) -> None:
         self.cell.validate()
@@ -91,6 +113,8 @@ class LearningAlgorithm:
             raise ValueError(f"lr should be positive, got {self.lr}.")
         if not 0 <= self.positions <= 1:
             raise ValueError(f"positions should be from 0 (sum) to 1 (mean), got {self.positions}.")
+        if not 0 < self.tolerance < 1:
+            raise ValueError(f"tolerance should be between 0 and 1, got {self.tolerance}.")
         if self.ticks not in (known := ("auto", *IMPLEMENTATIONS)):
             raise ValueError(f"ticks should be one of {', '.join(map(repr, known))}, got {self.ticks!r}.")
 
@@ -102,80 +126,160 @@ class LearningAlgorithm:
             codec=Codec(*(vector.to(device, dtype) for vector in self.codec)),
         )
 
-    def on(self, ticks: str) -> "LearningAlgorithm":
-        """The same algorithm on another tick implementation."""
-        return replace(self, ticks=ticks)
+    def on(self, ticks: str | None = None, tolerance: float | None = None) -> "LearningAlgorithm":
+        """The same algorithm on another tick implementation, or with another tolerance."""
+        return replace(self, ticks=ticks or self.ticks, tolerance=tolerance or self.tolerance)
 
-    def encode(self, weights: Tensor) -> State:
-        """Fresh states that stand for ``weights``: ``(G, A, B)`` -> h = 0 and c, ``(G, A, B, N)``."""
-        encode = self.codec.encode.view(-1, 1, 1, 1)
-        c = (encode * weights.to(encode.dtype)).movedim(0, -1)  # unit by unit in memory, as compiled ticks read it
-        return State(torch.zeros_like(c), c)
+    @cached_property
+    def layout(self) -> Layout:
+        """The planes of a state."""
+        with torch.no_grad():
+            return layout(self.cell, *self.protocol, *self.codec, self.memory)
 
-    def decode(self, state: State) -> Tensor:
-        """The weights that ``state`` (G, A, B, N) stands for: ``(G, A, B)``."""
-        return state.c @ self.codec.decode
+    def encode(self, weights: Tensor) -> Tensor:
+        """Fresh states that stand for ``weights``: ``(G, A, B)`` -> ``(P, G, A, B)``."""
+        weights = weights.to(self.cell.W.dtype)
+        if len(self.layout.planes) == 1:
+            return weights.clone().unsqueeze(0)
+        zero = torch.zeros_like(weights)
+        return torch.stack([weights if plane.codes else zero for plane in self.layout.planes])
 
-    def overwrite(self, state: State, weights: Tensor) -> State:
+    def decode(self, state: Tensor) -> Tensor:
+        """The weights that ``state`` (P, G, A, B) stands for: ``(G, A, B)``; where one plane is the weight, a view."""
+        if self._decode == (1.0,):
+            return state[0]
+        return sum(
+            (plane * factor for plane, factor in zip(state, self._decode, strict=True) if factor),
+            start=state.new_zeros(()),
+        )
+
+    def overwrite(self, state: Tensor, weights: Tensor) -> Tensor:
         """``state`` moved to stand for ``weights`` (G, A, B); whatever else it remembers is kept.
 
         Exactly the identity where ``weights`` is what :meth:`decode` gave, in the precision of ``weights``.
         """
-        difference = weights - self.decode(state).to(weights.dtype)
-        return State(state.h, state.c + self.encode(difference).c)
+        difference = (weights - self.decode(state).to(weights.dtype)).to(state.dtype)
+        return torch.stack([p + difference if at.codes else p for p, at in zip(state, self.layout.planes, strict=True)])
 
-    def forward(self, state: State, x: Tensor) -> Tensor:
-        """A layer's output by the forward ticks: ``x`` (R, G, A) -> ``(R, G, B)``."""
-        if not len(x):
-            return x.new_zeros(0, state.c.shape[0], state.c.shape[2])
-        return self._implementation.forward(state, x).select(-1, 0).contiguous()
+    def send(self, state: Tensor, x: Tensor | Site) -> list[Tensor]:
+        """What the forward ticks send out: the layer's output, then the neurons' own messages.
 
-    def learn(self, state: State, x: Tensor, e: Tensor, samples: int) -> tuple[Change, Tensor]:
+        Args:
+            state: merged state, ``(P, G, A, B)``.
+            x: where the grid is used; or the layer's input as rows, ``(R, G, A)``.
+
+        Returns:
+            Each in the layout of outputs; of rows ``(R, G, B)``.
+        """
+        site = self._site(state, x)
+        if not site.rows:
+            return [site.x.new_zeros(site.output_shape)] * self.cell.P_f.shape[-1]
+        return self._implementation.forward(site.select(state), site)
+
+    def forward(self, state: Tensor, x: Tensor | Site) -> Tensor:
+        """A layer's output by the forward ticks: of rows ``(R, G, A)``, ``(R, G, B)``."""
+        return self.send(state, x)[0].contiguous()
+
+    def learn(
+        self, state: Tensor, x: Tensor | Site, e: Tensor, samples: int, sent: Sequence[Tensor] | None = None
+    ) -> tuple[Change, Tensor]:
         """The learn ticks; where they feed the neurons' own messages, the forward ticks before, to find those.
 
         Args:
-            state: merged state, ``(G, A, B, N)``.
-            x: the layer's input, ``(R, G, A)``.
-            e: the feedback at its outputs, ``(R, G, B)``.
+            state: merged state, ``(P, G, A, B)``.
+            x: where the grid is used; or the layer's input as rows, ``(R, G, A)``.
+            e: the feedback at its outputs, in their layout; for rows ``(R, G, B)``.
             samples: S; rows R = samples times positions.
+            sent: what :meth:`send` gave for this state and input, if it is still there.
 
         Returns:
-            The change of the state, and the backward message ``(R, G, A)``. Without rows nothing changes.
+            The change of the state, and the backward message in the layout of x. Without rows nothing changes.
         """
-        if not len(x):
-            return Change(torch.zeros_like(state.h), torch.zeros_like(state.c), 0), torch.zeros_like(x)
-        change, message = self._implementation.learn(state, x, e, self._own_messages(state, x))
-        positions = max(1.0, len(x) / samples)
-        change.c.mul_(self._memory(state.c, positions**-self.positions / samples, 1.0))
-        return Change(change.h, change.c, x.shape[0]), message.squeeze(-1)
+        site = self._site(state, x)
+        if not site.rows:
+            return Change(torch.zeros_like(state), 0), torch.zeros_like(site.x)
+        kept = site.select(state)
+        own: list[Tensor] = []
+        if any(step.own for step in self.protocol.learn):  # asinh: linear in small sums, logarithm of large ones
+            sent = self._implementation.forward(kept, site) if sent is None else sent
+            own = [torch.asinh(message) for message in sent[1:]]
+        positions = max(1.0, site.rows / samples)
+        scales = [positions**-self.positions / samples if memory else 1.0 for memory in self._memories]
+        changes, message = self._implementation.learn(kept, site, e, own, scales)
+        inputs = site.occurring if isinstance(site, Lookup) else None
+        return Change(changes, site.rows, inputs), message
 
-    def commit(self, state: State, change: Change) -> State:
-        """The merged state after a learning step, within the stability rules."""
+    def commit(self, state: Tensor, change: Change) -> Tensor:
+        """The merged state after a learning step, within the stability rules; uses up ``change``, or ``state`` where
+        only
+        some of its inputs changed."""
         if not change.rows:
             return state
-        rows = change.rows
-        merged = State(change.h / rows, change.c * self._memory(state.c, 1.0, 1.0 / rows))
-        return self.stability.settle(state, merged)
+        if change.inputs is not None and self.stability == Stability() and all(self._memories):
+            return state.index_add_(2, change.inputs, change.planes)
+        moved = change.whole(state.shape[2])
+        for plane, memory in zip(moved, self._memories, strict=True):
+            if not memory:
+                plane.div_(change.rows) if not plane.requires_grad else None
+        if moved.requires_grad and not all(self._memories):
+            rows = moved.new_tensor([1.0 if memory else change.rows for memory in self._memories])
+            moved = moved / rows.view(-1, 1, 1, 1)
+        return self.stability.settle(state, moved, [abs(plane.scale) for plane in self.layout.planes])
 
-    def _own_messages(self, state: State, x: Tensor) -> Tensor | None:
-        """What neurons tell their own synapses, ``(R, G, B, O)``: asinh, so linear in small sums, log of large."""
-        if not any(step.own for step in self.protocol.learn):
-            return None
-        return torch.asinh(self._implementation.forward(state, x)[..., 1:])
+    def exact_calls(self) -> tuple[int, str]:
+        """How many calls took exact ticks because products would not have kept the tolerance, and why the last did."""
+        running = self._implementation
+        return getattr(running, "exact_calls", 0), getattr(running, "reason", "")
+
+    def _site(self, state: Tensor, x: Tensor | Site) -> Site:
+        G, A, B = state.shape[1:]
+        site = x if isinstance(x, Site) else Rows(x, (G, A, B))
+        return site.dense() if isinstance(site, Lookup) and not self._is_silent(state, site) else site
+
+    def _is_silent(self, state: Tensor, site: Lookup) -> bool:
+        """Whether inputs that are 0 neither send nor change anything."""
+        known = vars(self).get("_silent")
+        if known is None:
+            running = self._implementation
+            probe = getattr(running, "is_silent", None)
+            known = bool(probe is not None and site.rows and probe(site.select(state), site))
+            vars(self)["_silent"] = known
+        return known
+
+    @cached_property
+    def _decode(self) -> tuple[float, ...]:
+        """The weight is the sum of the planes times these."""
+        factors = [0.0] * len(self.layout.planes)
+        for unit, weight in enumerate(self.codec.decode.tolist()):
+            if weight:
+                place, factor = self.layout.units[1][unit] or (0, 0.0)
+                factors[place] += weight * factor
+        return tuple(
+            1.0 if plane.codes and abs(f - 1) < 1e-6 else f
+            for plane, f in zip(self.layout.planes, factors, strict=True)
+        )
+
+    @cached_property
+    def _memories(self) -> tuple[bool, ...]:
+        return tuple(plane.part == 1 and self.memory[plane.unit] for plane in self.layout.planes)
 
     @cached_property
     def _implementation(self) -> Implementation:
         with torch.no_grad():  # what it is planned by is no part of a graph: gradient checkpointing would miss it
             codec = torch.stack(list(self.codec)).abs().sum(0).nonzero().flatten().tolist()
-            implementation = fastest(self.cell) if self.ticks == "auto" else IMPLEMENTATIONS[self.ticks]
-            return implementation(self.cell, *self.protocol, frozenset(codec))
+            return implementation(
+                self.ticks,
+                self.cell,
+                *self.protocol,
+                frozenset(codec),
+                self.layout,
+                tolerance=self.tolerance,
+                exact=torch.float64 if self.fine else None,
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy or a pickle takes along: not the implementation, whose compiled code stays in its process."""
         return {part.name: getattr(self, part.name) for part in fields(self)}
-
-    def _memory(self, like: Tensor, memory: float, scratch: float) -> Tensor:
-        return like.new_tensor([memory if unit else scratch for unit in self.memory])
 
     def __repr__(self) -> str:
         return f"LearningAlgorithm({self.name!r}, units={self.cell.units}, |V_M|={self.cell.size}, lr={self.lr})"

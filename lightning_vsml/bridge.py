@@ -10,17 +10,21 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from lightning_vsml.algorithm import Change, LearningAlgorithm
 from lightning_vsml.gradients import true_gradients
+from lightning_vsml.grids import Grid
+from lightning_vsml.grids.dense import EmbeddingGrid
 from lightning_vsml.health import Health
 from lightning_vsml.mapping import map_layers
 from lightning_vsml.measure import Measurements
 from lightning_vsml.tape import Call, Tape
-from lightning_vsml.ticks import State
+from lightning_vsml.ticks import Layout
+from lightning_vsml.ticks.sites import empty_grid
 
 FORWARD = ("cell", "module")
 
@@ -33,7 +37,7 @@ class Bridge:
         algorithm: how the synapses run.
         unmapped: what to do with parameters no mapped layer owns; see :func:`~lightning_vsml.mapping.map_layers`.
         forward: ``"cell"`` computes layers by forward ticks, ``"module"`` by the layers themselves.
-        states: states to continue from, by layer name; layers without are encoded from their weights.
+        states: as :meth:`state_dict` gave them, to continue from; layers without are encoded from their weights.
 
     Raises:
         MappingError: the model cannot be mapped.
@@ -47,7 +51,7 @@ class Bridge:
         *,
         unmapped: str = "error",
         forward: str = "cell",
-        states: dict[str, State] | None = None,
+        states: dict[str, dict[str, Tensor]] | None = None,
     ) -> None:
         self.model = model
         self.mapping = map_layers(model, unmapped)
@@ -63,6 +67,8 @@ class Bridge:
         self.to_optimizer = set(self.mapping.unmapped) if unmapped == "optimizer" else set()
         self.reached: set[str] = set()  # layers that feedback has reached
         self.beyond_reach: set[tuple[str, str]] = set()  # (input or feedback, layer) beyond the algorithm's reach
+        self.exact_ticks: dict[str, str] = {}  # layers that took exact ticks in the last step, and why
+        self._seen: dict[str, _Seen] = {}
         self.used_directly: set[str] = set()  # layers whose weights a loss used outside of the layer's calls
 
     @property
@@ -91,6 +97,7 @@ class Bridge:
             NonFiniteError: loss, feedback or change; no change is pending from this call.
         """
         tape, self.tape = self.tape, Tape()
+        self.exact_ticks = {}
         with self._substituted(tape.replay):
             self._sweep(tape, loss, gain, step)
         self._drop_gradients()
@@ -103,7 +110,7 @@ class Bridge:
         changes: dict[str, Change] = {}
         for call in tape.reverse(loss):
             x, e, change = self._learn(call, scale, samples)
-            health.watch(call.name, x, e, change)
+            health.watch(call.name, x, e, self.states[call.name], change)
             changes[call.name] = changes[call.name].plus(change) if call.name in changes else change
         self.beyond_reach |= health.verify(loss, step)
         self.reached.update(changes)
@@ -128,11 +135,13 @@ class Bridge:
             pending = self._joined(pending, reduce)
         for name, change in pending.items():
             grid, algorithm, old = self.grids[name], self.algorithms[name], self.states[name]
+            before = algorithm.decode(old).clone() if self.measurements is not None else None
             new = self.states[name] = algorithm.commit(old, change)
             weights = algorithm.decode(new)
-            grid.write(weights)
-            if self.measurements is not None:
-                self.measurements.committed(name, new, weights - algorithm.decode(old))
+            grid.write(weights, change.inputs if new is old else None)
+            self._seen[name] = _Seen.of(grid)
+            if self.measurements is not None and before is not None:
+                self.measurements.committed(name, new, weights - before)
         return bool(pending)
 
     def _joined(self, pending: dict[str, Change], reduce: Callable[[Tensor], Tensor]) -> dict[str, Change]:
@@ -144,8 +153,9 @@ class Bridge:
         joined = {}
         for name, mean in zip(live, rows, strict=True):
             if mean:
-                h, c = pending[name][:2] if name in pending else map(torch.zeros_like, self.states[name])
-                joined[name] = Change(reduce(h), reduce(c), mean)
+                state = self.states[name]
+                planes = pending[name].whole(state.shape[2]) if name in pending else torch.zeros_like(state)
+                joined[name] = Change(reduce(planes.contiguous()), mean)
         return joined
 
     def forget(self) -> None:
@@ -189,32 +199,37 @@ class Bridge:
             grid.check(input)
         except (TypeError, ValueError) as error:
             raise type(error)(f"layer {name!r}: {error}") from None
-        recording = torch.is_grad_enabled()
+        recording, sent = torch.is_grad_enabled(), None
         with torch.no_grad():
             if self.forward_by == "module":
                 output = type(grid.layer).forward(grid.layer, input)
             else:
                 dtype = grid.output_dtype(input)
                 with torch.autocast(input.device.type, enabled=False):
-                    y = algorithm.forward(self.states[name], grid.messages(input, algorithm.cell.W.dtype))
-                    output = grid.output(y, input).to(dtype)
+                    site = grid.site(input, algorithm.cell.W.dtype)
+                    sent = algorithm.send(self.states[name], site)
+                    output = grid.output(sent[0], input).to(dtype)
                     grid.observe(input)
-        return self.tape.record(name, input, output) if recording else output
+        return self.tape.record(name, input, output, sent) if recording else output
 
     def _learn(self, call: Call, scale: float, samples: int) -> tuple[Tensor, Tensor, Change]:
-        """Feedback in, backward message out: returns x (R, G, A), e (R, G, B) and the layer's change."""
+        """Feedback in, backward message out: returns x and e, in the layouts of the site, and the layer's change."""
         grid, algorithm, state = self.grids[call.name], self.algorithms[call.name], self.states[call.name]
         assert call.leaf.grad is not None
         dtype = algorithm.cell.W.dtype
         with torch.enable_grad():
-            x = grid.messages(call.x, dtype)
+            site = grid.site(call.x, dtype)
+        exact, _ = algorithm.exact_calls()
         with torch.no_grad():
-            e = -scale * grid.feedback(call.leaf.grad.to(dtype))  # e = -S dLoss/dy, times the gain
-            change, message = algorithm.learn(state, x.detach(), e, samples)
-        call.send_back(x, message / -scale)
+            e = grid.feedback(call.leaf.grad.to(dtype)) * -scale  # e = -S dLoss/dy, times the gain
+            change, message = algorithm.learn(state, site.detach(), e, samples, call.sent)
+        now, reason = algorithm.exact_calls()
+        if now > exact:
+            self.exact_ticks[call.name] = reason
+        call.send_back(site.x, message / -scale)
         if self.measurements is not None:
-            self.measurements.learned(call.name, algorithm, state, e, message)
-        return x.detach(), e, change
+            self.measurements.learned(call.name, algorithm, state, site, e, message)
+        return site.x.detach(), e, change
 
     def _gradients(self, tape: Tape, loss: Tensor) -> dict[str, Tensor]:
         """The true gradient of each layer's weights ``(G, A, B)``, where it is to be compared."""
@@ -229,28 +244,90 @@ class Bridge:
         """Follow weights that somebody else changed (clamping, averaging, loading); else exactly the identity."""
         for name in names:
             grid, algorithm = self.grids[name], self.algorithms[name]
+            if name in self.states and name in self._seen and self._seen[name].unchanged(grid):
+                continue
             weights = grid.read(grid.layer.weight.dtype)
             if name in self.states:
                 self.states[name] = algorithm.overwrite(self.states[name], weights)
             else:
                 self.states[name] = algorithm.encode(weights)
+            self._seen[name] = _Seen.of(grid)
 
     def _placement(self, name: str) -> tuple[torch.device, torch.dtype]:
         weight = self.grids[name].layer.weight
         return weight.device, torch.float64 if weight.dtype == torch.float64 else torch.float32
 
-    def _place(self, states: dict[str, State]) -> dict[str, State]:
+    def state_dict(self) -> dict[str, dict[str, Tensor]]:
+        """The states by layer, as plain tensors."""
+        return {name: {"planes": state} for name, state in self.states.items()}
+
+    def _place(self, states: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
         placed = {}
-        for name, state in states.items():
-            units = next(iter(self.algorithms.values())).cell.units
-            want = (*self.grids[name].shape, units) if name in self.grids else "no such layer"
-            if any(tuple(tensor.shape) != want for tensor in state):
+        for name, parts in states.items():
+            layout = next(iter(self.algorithms.values())).layout
+            planes = _planes(name, parts, layout)
+            want = (len(layout.planes), *self.grids[name].shape) if name in self.grids else "no such layer"
+            if tuple(planes.shape) != want:
                 raise ValueError(
-                    f"the states of layer {name!r} in the checkpoint have shape {tuple(state.c.shape)}, but the model "
+                    f"the states of layer {name!r} in the checkpoint have shape {tuple(planes.shape)}, but the model "
                     f"has {want}. Resume with the model that the checkpoint was made with."
                 )
-            placed[name] = State(*(tensor.to(*self._placement(name)) for tensor in state))
+            device, dtype = self._placement(name)
+            placed[name] = empty_grid(tuple(planes.shape), planes.to(device, dtype)).copy_(planes)
         return placed
+
+
+class _Seen(NamedTuple):
+    """What a layer's weights were when its state was made to stand for them.
+
+    Attributes:
+        places: addresses and versions of its parameters: changes that autograd can see.
+        bits: sum of their bits as integers: changes through ``.data`` show in it. Only where it is cheap: on the CPU,
+            and not for Embeddings, which are large where few of their vectors change.
+    """
+
+    places: tuple[tuple[int, int], ...]
+    bits: tuple[int, ...]
+
+    @classmethod
+    def of(cls, grid: Grid) -> "_Seen":
+        """As they are now."""
+        places = tuple((parameter.data_ptr(), parameter._version) for parameter in grid.parameters)
+        cheap = grid.layer.weight.device.type == "cpu" and not isinstance(grid, EmbeddingGrid)
+        return cls(places, tuple(map(_bits, grid.parameters)) if cheap else ())
+
+    def unchanged(self, grid: Grid) -> bool:
+        """Whether they still are that."""
+        return self == self.of(grid)
+
+
+def _bits(parameter: Tensor) -> int:
+    flat = parameter.detach().reshape(-1)
+    wide = flat.element_size() * flat.numel() % 8 == 0 and flat.storage_offset() * flat.element_size() % 8 == 0
+    kinds = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    return int(flat.view(torch.int64 if wide else kinds[flat.element_size()]).sum())
+
+
+def _planes(name: str, parts: dict[str, Tensor], layout: Layout) -> Tensor:
+    """A layer's planes; from h and c as version 0.1 kept them, if they are planes of that layout.
+
+    Raises:
+        ValueError: they are not.
+    """
+    if "planes" in parts:
+        return parts["planes"]
+    h, c = parts["h"], parts["c"]
+    if c.shape[-1] != len(layout.units[0]):
+        raise ValueError(
+            f"the states of layer {name!r} in the checkpoint are of {c.shape[-1]} units, but the algorithm has "
+            f"{len(layout.units[0])}. Resume with the model and algorithm that the checkpoint was made with."
+        )
+    if misfit := layout.misfit(h, c):
+        raise ValueError(
+            f"the states of layer {name!r} in the checkpoint are of version 0.1, which kept all units, and {misfit} is "
+            "not what the others say it is. Load only the weights and start a new fit."
+        )
+    return layout.compress(h, c)
 
 
 def _eager() -> AbstractContextManager[None]:

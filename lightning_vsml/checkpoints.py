@@ -18,13 +18,14 @@ import torch
 from safetensors.torch import load as parse_safetensors
 from safetensors.torch import save as render_safetensors
 
-from lightning_vsml.algorithm import LearningAlgorithm
+from lightning_vsml.algorithm import TOLERANCE, LearningAlgorithm
 from lightning_vsml.files import replace_file
 from lightning_vsml.parts import Codec, Protocol, Reach, Stability
 from lightning_vsml.ticks import Cell, Tick
 
 FORMAT = "lightning_vsml"
-VERSION = 3  # of the files; a reader takes this and all older versions. 2: ticks have "own"; 3: "positions"
+VERSION = 4  # of the files; a reader takes this and all older versions
+# 2: ticks have "own"; 3: "positions"; 4: "fine", "tolerance", a reach of weights
 KINDS = ("constructed", "cloned", "meta-learned")
 
 
@@ -129,6 +130,8 @@ def save(
         "stability": algorithm.stability._asdict(),
         "reach": {what: limit for what, limit in algorithm.reach._asdict().items() if math.isfinite(limit)},
         "positions": algorithm.positions,
+        "fine": algorithm.fine,
+        "tolerance": algorithm.tolerance,
         "made_by": {**made_by, "torch": torch.__version__, "python": platform.python_version()},
         "measured": [],
         "sha256": hashlib.sha256(content).hexdigest(),
@@ -219,5 +222,7 @@ def _assemble(card: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Learnin
         stability=Stability(**card["stability"]),
         reach=Reach(**card["reach"]),
         positions=float(card.get("positions", 0.0)),
+        fine=bool(card.get("fine", False)),
+        tolerance=float(card.get("tolerance", TOLERANCE)),
         card=card,
     )

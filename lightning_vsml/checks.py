@@ -5,7 +5,7 @@ from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.model_helpers import is_overridden
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from lightning_vsml.algorithm import LearningAlgorithm
 
@@ -103,11 +103,25 @@ def check_optimizer(trainer: Trainer, pl_module: LightningModule, left_to_it: se
 
 
 def warn_beyond_reach(algorithm: LearningAlgorithm, places: set[tuple[str, str]], step: int) -> None:
-    """Name the layers whose inputs or feedback an algorithm does not follow any more."""
-    for what, fix in (("input", "Normalise the data or the activations"), ("feedback", "Lower lr or rescale the loss")):
+    """Name the layers whose inputs, feedback or weights an algorithm does not follow any more."""
+    fixes = {
+        "input": (algorithm.reach.x, "Normalise the data or the activations"),
+        "feedback": (algorithm.reach.e, "Lower lr or rescale the loss"),
+        "weights": (algorithm.reach.w, "Scale the targets or the inputs, so that smaller weights do"),
+    }
+    for what, (limit, fix) in fixes.items():
         if layers := sorted(layer for found, layer in places if found == what):
-            limit = algorithm.reach.x if what == "input" else algorithm.reach.e
             rank_zero_warn(
-                f"step {step}: the {what} of {', '.join(layers)} exceeds ±{limit:g}, the reach of {algorithm.name!r}, "
-                f"which saturates beyond it: the layer learns less than it should. {fix}."
+                f"step {step}: the {what} of {', '.join(layers)} exceed{'' if what == 'weights' else 's'} ±{limit:g}, "
+                f"the reach of {algorithm.name!r}, which saturates beyond it: the layer learns less than it should. "
+                f"{fix}."
             )
+
+
+def inform_exact(layers: dict[str, str], step: int) -> None:
+    """Say which layers run tick by tick, and why."""
+    reasons = "; ".join(f"{name} ({reason})" for name, reason in layers.items())
+    rank_zero_info(
+        f"step {step}: ticks as few matrix products would not keep the tolerance, so every sample and synapse is "
+        f"computed, which is slower, in {reasons}. vsml/exact_ticks counts such layers."
+    )

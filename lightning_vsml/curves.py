@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from lightning_vsml.algorithm import LearningAlgorithm
 from lightning_vsml.datasets import Images
 from lightning_vsml.networks import Activation, Conv, Dense, Network, Weights, learn, loss
-from lightning_vsml.ticks import State
 
 COLOURS = {"constructed": "tab:green", "cloned": "tab:blue", "meta-learned": "tab:orange"}  # of lines, by a card's kind
 
@@ -63,7 +62,7 @@ class ByAlgorithm(Learner):
     ) -> None:
         super().__init__(weights, network)
         self.algorithm, self.gain = algorithm, (algorithm.lr if lr is None else lr) / algorithm.lr
-        self.states: list[State] = [algorithm.encode(layer) for layer in weights]
+        self.states: list[Tensor] = [algorithm.encode(layer) for layer in weights]
 
     def step(self, x: Tensor, y: Tensor) -> Tensor:
         self.states, logits = learn(self.algorithm, self.network, self.states, x, y, self.gain)

@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from lightning_vsml.algorithm import Change
 from lightning_vsml.grids import Grid
 from lightning_vsml.tape import Tape
+from lightning_vsml.ticks.sites import Lookup
 
 
 def true_gradients(
@@ -30,10 +32,16 @@ def true_gradients(
         grid, w = grids[call.name], weights[call.name]
         assert call.leaf.grad is not None
         with torch.enable_grad():
-            x = grid.messages(call.x, w.dtype)
-        g = grid.feedback(call.leaf.grad.to(w.dtype))
-        gradients[call.name] = gradients.get(call.name, 0) + torch.einsum("rga,rgb->gab", x.detach(), g)
-        call.send_back(x, torch.einsum("rgb,gab->rga", g, w))
+            site = grid.site(call.x, w.dtype)
+        with torch.no_grad():
+            g = grid.feedback(call.leaf.grad.to(w.dtype))
+            own = site.change(site.x, 1.0, g, 1.0)
+            inputs = site.occurring if isinstance(site, Lookup) else None
+            whole = Change(own.unsqueeze(0), 1, inputs).whole(w.shape[1])[0]
+            gradients[call.name] = gradients.get(call.name, 0) + whole
+            message = None if site.sparse else site.backward(g, w, 1.0)
+        if message is not None:
+            call.send_back(site.x, message)
     for parameter, gradient in zip(others, before, strict=True):
         parameter.grad = gradient
     return gradients

@@ -8,6 +8,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelSummary
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch import Tensor
 
 from lightning_vsml import checkpoints, pictures, report
 from lightning_vsml.algorithm import LearningAlgorithm
@@ -17,6 +18,7 @@ from lightning_vsml.checks import (
     check_optimizer,
     check_stepped,
     check_trainer,
+    inform_exact,
     warn_beyond_reach,
     warn_ineffective,
     warn_silent,
@@ -26,7 +28,6 @@ from lightning_vsml.mapping import UNMAPPED
 from lightning_vsml.measure import Measurements
 from lightning_vsml.schedule import scheduled_ratio
 from lightning_vsml.takeover import TakeOver
-from lightning_vsml.ticks import State
 
 
 class VSMLLearner(Callback):
@@ -54,10 +55,11 @@ class VSMLLearner(Callback):
         follow_scheduler: scale ``lr`` by what the learning-rate scheduler of your optimizer makes of its learning rate
             (current / initial, of the first parameter group); ``False`` keeps it constant. The optimizer's learning
             rate itself is not used.
-        ticks: the tick implementation: ``"native"`` (compiled for the CPU), ``"triton"`` (compiled for NVIDIA GPUs;
-            ``"triton-fast"`` with the hardware's approximate tanh), ``"fused"`` (torch, without what zeros make
-            unnecessary), ``"reference"`` (the readable one), or ``"auto"``: compiled for the device, in torch where
-            there is no compiler. ``None`` leaves it to ``algorithm``.
+        ticks: the tick implementation: ``"products"`` (a few matrix products), ``"native"`` (compiled for the CPU),
+            ``"triton"`` (compiled for NVIDIA GPUs; ``"triton-fast"`` with the hardware's approximate tanh), ``"fused"``
+            (torch, without what zeros make unnecessary), ``"reference"`` (the readable one), or ``"auto"``: products,
+            for dense cells compiled for the device. ``None`` leaves it to ``algorithm``.
+        tolerance: relative error that products may have. ``None`` leaves it to ``algorithm``.
 
     Raises:
         CheckpointError: unknown name, or a missing, damaged, foreign or newer file.
@@ -74,6 +76,7 @@ class VSMLLearner(Callback):
         diagnostics: bool = False,
         follow_scheduler: bool = True,
         ticks: str | None = None,
+        tolerance: float | None = None,
     ) -> None:
         super().__init__()
         for what, value, known in (("unmapped", unmapped, UNMAPPED), ("forward", forward, FORWARD)):
@@ -85,7 +88,7 @@ class VSMLLearner(Callback):
                 f"A learner runs one cell, got a population of {loaded.cell.population}: choose one, "
                 "Cell(*(parameter[k] for parameter in algorithm.cell))."
             )
-        self.algorithm = loaded if ticks is None else loaded.on(ticks)
+        self.algorithm = loaded.on(ticks, tolerance)
         if lr is not None and (isinstance(lr, bool) or not isinstance(lr, Real) or not 0 <= lr < math.inf):
             raise ValueError(f"lr should be a finite number of at least 0, or None for the default, got {lr!r}.")
         self.lr = self.algorithm.lr if lr is None else float(lr)
@@ -96,6 +99,7 @@ class VSMLLearner(Callback):
         self._resumed: dict[str, Any] | None = None
         self._warned: set[tuple[str, str]] = set()
         self._used_directly: set[str] = set()
+        self._told_exact: set[str] = set()
         self._next_picture = 0
 
     # --- before fit
@@ -128,6 +132,7 @@ class VSMLLearner(Callback):
             states=self._states(resumed) if resumed else None,
         )
         self._bridge, self._warned, self._used_directly, self._next_picture = bridge, set(), set(), 0
+        self._told_exact = set()
         self._takeover = TakeOver(
             trainer.strategy, pl_module, bridge, lambda: self._gain(trainer), hybrid=bool(bridge.to_optimizer)
         )
@@ -151,6 +156,9 @@ class VSMLLearner(Callback):
         if bridge is not None and (news := bridge.beyond_reach - self._warned):
             warn_beyond_reach(self.algorithm, news, trainer.global_step)
             self._warned |= news
+        if bridge is not None and (exact := set(bridge.exact_ticks) - self._told_exact):
+            inform_exact({name: bridge.exact_ticks[name] for name in sorted(exact)}, trainer.global_step)
+            self._told_exact |= exact
         if bridge is not None and (layers := bridge.used_directly - self._used_directly):
             warn_used_directly(layers)
             self._used_directly |= layers
@@ -159,12 +167,15 @@ class VSMLLearner(Callback):
             return
         metrics, bridge.measurements = bridge.measurements.metrics(), None
         metrics["vsml/lr"] = takeover.last_gain * self.algorithm.lr
+        metrics["vsml/exact_ticks"] = float(len(bridge.exact_ticks))
         step = trainer.fit_loop.epoch_loop._batches_that_stepped
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=step)
         if self.diagnostics and step >= self._next_picture and trainer.is_global_zero:
             self._next_picture = 2 * step + 1
-            pictures.show(trainer.loggers, {name: bridge.states[name] for name in bridge.live}, step)
+            pictures.show(
+                trainer.loggers, self.algorithm.layout, {name: bridge.states[name] for name in bridge.live}, step
+            )
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Notice a module that goes around the learner, and layers it never reached."""
@@ -180,11 +191,10 @@ class VSMLLearner(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """States as plain tensors, and the algorithm they belong to."""
-        states = self._bridge.states if self._bridge is not None else {}
         return {
             "algorithm": self.algorithm.name,
             "fingerprint": self.algorithm.fingerprint,
-            "states": {name: dict(state._asdict()) for name, state in states.items()},
+            "states": self._bridge.state_dict() if self._bridge is not None else {},
         }
 
     def on_exception(self, *_: Any) -> None:
@@ -215,7 +225,7 @@ class VSMLLearner(Callback):
             )
         return gain
 
-    def _states(self, resumed: dict[str, Any]) -> dict[str, State]:
+    def _states(self, resumed: dict[str, Any]) -> dict[str, dict[str, Tensor]]:
         if resumed["fingerprint"] != self.algorithm.fingerprint:
             raise MisconfigurationException(
                 f"the checkpoint was made by the learning algorithm {resumed['algorithm']!r} (fingerprint "
@@ -223,7 +233,7 @@ class VSMLLearner(Callback):
                 f"({self.algorithm.fingerprint[:12]}). Resume with the same algorithm, or load only the weights and "
                 "start a new fit."
             )
-        return {name: State(**state) for name, state in resumed["states"].items()}
+        return resumed["states"]
 
 
 def _logs_now(trainer: Trainer) -> bool:

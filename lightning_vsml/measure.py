@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_vsml.algorithm import Change, LearningAlgorithm
-from lightning_vsml.ticks import State
+from lightning_vsml.ticks import Site
 
 
 class Measurements:
@@ -24,36 +24,40 @@ class Measurements:
         self,
         name: str,
         algorithm: LearningAlgorithm,
-        state: State,
+        state: Tensor,
+        site: Site,
         e: Tensor,
         message: Tensor,
     ) -> None:
-        """After the learn ticks of one call: ``e`` (R, G, B), ``message`` (R, G, A)."""
+        """After the learn ticks of one call: feedback and backward message in the layouts of ``site``."""
         key = f"vsml/feedback_norm/{name}"
         before = self._values.get(key, e.new_zeros(()))
         self._values[key] = torch.hypot(before, e.norm())
         if self.cosines:
-            exact = torch.einsum("rgb,gab->rga", e, algorithm.decode(state))
+            exact = site.backward(e, site.select(algorithm.decode(state).unsqueeze(0))[0], 1.0)
             self._values[f"vsml/message_cosine/{name}"] = _cosine(message, exact)
 
-    def compared(self, name: str, algorithm: LearningAlgorithm, state: State, change: Change, gradient: Tensor) -> None:
+    def compared(
+        self, name: str, algorithm: LearningAlgorithm, state: Tensor, change: Change, gradient: Tensor
+    ) -> None:
         """After all calls of a layer: its state, their change, and the true gradient of its weights, ``(G, A, B)``."""
-        own = Change(change.h.clone(), change.c.clone(), change.rows)  # a commit works in place
+        own = Change(change.whole(state.shape[2]).clone(), change.rows)  # a commit works in place
         update = algorithm.decode(algorithm.commit(state, own)) - algorithm.decode(state)
         self._values[f"vsml/update_cosine/{name}"] = _cosine(update, -gradient)
 
-    def committed(self, name: str, state: State, update: Tensor) -> None:
+    def committed(self, name: str, state: Tensor, update: Tensor) -> None:
         """After a commit: the new state and the weights' change ``(G, A, B)``."""
         self.complete = True
         self._values[f"vsml/update_norm/{name}"] = update.norm()
-        self._values[f"vsml/state_absmax/{name}"] = torch.maximum(state.h.abs().max(), state.c.abs().max())
+        self._values[f"vsml/state_absmax/{name}"] = state.abs().max()
 
     def metrics(self) -> dict[str, float]:
         """For each layer:
 
         * ``vsml/feedback_norm``: L2 norm of the feedback e as it entered the cell, over all rows and outputs;
         * ``vsml/update_norm``: L2 norm of the change of the decoded weights;
-        * ``vsml/state_absmax``: the largest magnitude of any h or c;
+        * ``vsml/state_absmax``: the largest magnitude of any plane of the state (of planes that hold weights, as
+        weights);
         * with cosines, ``vsml/update_cosine``: between the layer's update and the true gradient of the loss, downhill;
           and ``vsml/message_cosine``: between its backward message and ``sum_b e w``. Both are 1 for backpropagation.
         """

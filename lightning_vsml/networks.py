@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad, unfold
 
 from lightning_vsml.algorithm import LearningAlgorithm
-from lightning_vsml.ticks import State
 
 Activation = Callable[[Tensor], Tensor]
 Weights = list[Tensor]  # of each layer (G, A, B), with the bias as last of the A rows
@@ -99,12 +98,12 @@ class Learned(NamedTuple):
         logits: from before learning, ``(S, G, classes)``.
     """
 
-    states: list[State]
+    states: list[Tensor]
     logits: Tensor
 
 
 def learn(
-    algorithm: LearningAlgorithm, network: Network, states: Sequence[State], x: Tensor, y: Tensor, gain: float = 1.0
+    algorithm: LearningAlgorithm, network: Network, states: Sequence[Tensor], x: Tensor, y: Tensor, gain: float = 1.0
 ) -> Learned:
     """A learning step of G networks.
 
@@ -113,27 +112,29 @@ def learn(
     Args:
         algorithm: runs every layer.
         network: the architecture.
-        states: of every layer, ``(G, A, B, N)``.
+        states: of every layer, ``(P, G, A, B)``.
         x: inputs, ``(S, G, *shape)``.
         y: labels, ``(S, G)``.
         gain: factor of the learning rate.
     """
-    differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in (*algorithm.cell, *states[0]))
-    S, inputs, outputs = len(x), [], []
+    differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in (*algorithm.cell, states[0]))
+    S, inputs, outputs, told = len(x), [], [], []
     with torch.enable_grad():  # for the glue
         for place, (layer, state) in enumerate(zip(network.layers, states, strict=True)):
             shape = x.shape[2:]
             inputs.append(layer.rows(network.activation(x) if place else x))
             with torch.set_grad_enabled(differentiable):
-                y_rows = algorithm.forward(state, inputs[-1] if differentiable else inputs[-1].detach())
+                sent = algorithm.send(state, inputs[-1] if differentiable else inputs[-1].detach())
+            told.append(sent)
+            y_rows = sent[0] if differentiable else sent[0].detach().contiguous()
             outputs.append(y_rows if differentiable else y_rows.requires_grad_())
             x = layer.output(y_rows, shape)
         (g,) = torch.autograd.grad(loss(x, y), outputs[-1], create_graph=differentiable)
-    learned: list[State] = []
+    learned: list[Tensor] = []
     for place in reversed(range(len(outputs))):
         with torch.set_grad_enabled(differentiable):
             rows = inputs[place] if differentiable else inputs[place].detach()
-            change, message = algorithm.learn(states[place], rows, -S * gain * g, S)
+            change, message = algorithm.learn(states[place], rows, -S * gain * g, S, told[place])
             learned.insert(0, algorithm.commit(states[place], change))
             message = message / (-S * gain)
         if place:

@@ -1,11 +1,13 @@
 """What a learning algorithm is made of, besides its cell."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
-from lightning_vsml.ticks import Cell, State, Tick
+from lightning_vsml.ticks import Cell, Tick
 
 
 class Protocol(NamedTuple):
@@ -86,15 +88,23 @@ class Stability(NamedTuple):
     state_clip: float | None = None
     change_clamp: float | None = None
 
-    def settle(self, state: State, change: State) -> State:
-        """``state`` after ``change``, of which a merged step may consist; overwrites ``change``."""
-        h, c = change
+    def settle(self, state: Tensor, change: Tensor, scales: Sequence[float]) -> Tensor:
+        """``state`` after ``change`` (P, G, A, B), of which a merged step may consist; overwrites ``change``.
+
+        Args:
+            state: the planes before.
+            change: of them.
+            scales: of what the rules are about, h or c, over the planes.
+        """
         if (clamp := self.change_clamp) is not None:
-            h, c = h.clamp(-clamp, clamp), c.clamp(-clamp, clamp)
-        h, c = h.add_(state.h), c.add_(state.c)  # both are ours; large layers feel every further copy
-        if (clip := self.state_clip) is not None:
-            h, c = h.clamp(-clip, clip), c.clamp(-clip, clip)
-        return State(h, c)
+            change = _within(change, clamp, scales)
+        after = change + state if change.requires_grad else change.add_(state)  # large layers feel every further copy
+        return after if self.state_clip is None else _within(after, self.state_clip, scales)
+
+
+def _within(planes: Tensor, limit: float, scales: Sequence[float]) -> Tensor:
+    limits = planes.new_tensor([limit / scale for scale in scales]).view(-1, *[1] * (planes.dim() - 1))
+    return torch.clamp(planes, -limits, limits)
 
 
 class Reach(NamedTuple):
@@ -103,7 +113,9 @@ class Reach(NamedTuple):
     Attributes:
         x: of a layer's inputs.
         e: of the feedback.
+        w: of weights.
     """
 
     x: float = math.inf
     e: float = math.inf
+    w: float = math.inf

@@ -8,25 +8,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_vsml.ticks import State
+from lightning_vsml.ticks import Layout
 
 WIDEST, SMALLEST = 160, 64  # pixels of one unit's map, its longer side
 NEGATIVE, ZERO, POSITIVE = (0.13, 0.35, 0.72), (1.0, 1.0, 1.0), (0.78, 0.16, 0.13)
 
 
-def heat_map(state: State) -> Tensor:
-    """What each unit remembers, over the synapses of a layer: an image ``(3, height, width)`` with values in [0, 1].
+def heat_map(state: Tensor) -> Tensor:
+    """What each plane of a state remembers, over the synapses of a layer: an image ``(3, height, width)`` with values
+    in [0, 1].
 
     One panel for each unit's c, line by line, about a square together. Rows are a layer's outputs, columns its inputs
     (groups and the bias come last); red is positive, blue negative, and each panel has its own scale, which ends at
     its largest magnitude. Large layers are averaged down to 160 pixels.
 
     Args:
-        state: of a layer, ``(G, A, B, N)``.
+        state: of a layer, ``(P, G, A, B)``.
     """
     panels = []
-    for unit in state.c.detach().float().cpu().unbind(-1):  # (G, A, B)
-        image = unit.permute(2, 0, 1).flatten(1)
+    for plane in state.detach().float().cpu():  # (G, A, B)
+        image = plane.permute(2, 0, 1).flatten(1)
         scale = image.abs().amax().clamp(min=torch.finfo(image.dtype).tiny)
         size = [min(side, WIDEST) for side in image.shape]
         image = F.interpolate((image / scale)[None, None], size, mode="area")[0]
@@ -46,13 +47,14 @@ def _coloured(image: Tensor) -> Tensor:
     return zero + image.clamp(min=0) * (positive - zero) - image.clamp(max=0) * (negative - zero)
 
 
-def show(loggers: Iterable[Any], states: Mapping[str, State], step: int) -> None:
-    """Histograms of h and c and a heat map of every layer, on loggers with TensorBoard's methods; others get none."""
+def show(loggers: Iterable[Any], layout: Layout, states: Mapping[str, Tensor], step: int) -> None:
+    """Histograms of planes and a heat map of every layer, on loggers with TensorBoard's methods; others get none."""
     for logger in loggers:
         board: Any = getattr(logger, "experiment", None)  # a logger of the user's may have none
         for name, state in states.items():
             if hasattr(board, "add_histogram"):
-                for part, values in state._asdict().items():
-                    board.add_histogram(f"vsml/{part}/{name}", values.detach().float().flatten().cpu(), step)
+                for plane, values in zip(layout.planes, state, strict=True):
+                    tag = f"vsml/{'hc'[plane.part]}{plane.unit}/{name}"
+                    board.add_histogram(tag, values.detach().float().flatten().cpu(), step)
             if hasattr(board, "add_image"):
                 board.add_image(f"vsml/states/{name}", heat_map(state), step)

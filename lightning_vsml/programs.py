@@ -15,14 +15,12 @@ from lightning_vsml.parts import Codec, Protocol, Reach
 from lightning_vsml.ticks import Cell, Tick
 
 _I, _F, _G, _O = range(4)  # where the gates stand in the last dimension of a cell's parameters
-_OPEN, _SHUT = 25.0, -25.0  # sigm(25) is 1 - 1.4e-11: 1 exactly in float32
+_OPEN, _SHUT = 60.0, -60.0  # sigm(60) is 1 - 9e-27: 1 exactly in float64
 
-# For each dtype: small enough that gates stay in their linear part, large enough against rounding.
-# Powers of two, so that weight -> state -> weight is exact.
-_CONSTANTS = {
-    torch.float32: {"scale": 2.0**10, "eps": 2.0**-8, "zeta": 2.0**-8, "k": 2.0**8},
-    torch.float64: {"scale": 2.0**14, "eps": 2.0**-12, "zeta": 2.0**-12, "k": 2.0**12},
-}
+# So fine that gates stay in their linear part for whatever a network computes; as products ticks do not lose by it,
+# and one by one they run in float64. Powers of two, so that nothing is rounded on the way. docs/how_it_works.md has
+# the measurement.
+_CONSTANTS = {"scale": 2.0**28, "eps": 2.0**-20, "zeta": 2.0**-32, "k": 2.0**20}
 
 
 def backprop(
@@ -66,7 +64,7 @@ def backprop(
 
     Args:
         lr: the learning rate of SGD that it follows.
-        dtype: of the parameters; chooses the constants that are not given.
+        dtype: of the parameters.
         scale: S of the paper's scaled weights; |w| much smaller than it stays linear.
         eps: gain of the feedback; |eps e| much smaller than 1 stays linear.
         zeta: gain of the backward message; |zeta e w| much smaller than 1 stays linear.
@@ -76,12 +74,10 @@ def backprop(
         The algorithm, named ``backprop``.
 
     Raises:
-        ValueError: no constants are known for ``dtype``, or one is not positive.
+        ValueError: a constant is not positive.
     """
-    if dtype not in _CONSTANTS:
-        raise ValueError(f"dtype should be one of {[str(known) for known in _CONSTANTS]}, got {dtype}.")
     given = {"scale": scale, "eps": eps, "zeta": zeta, "k": k}
-    constants = _CONSTANTS[dtype] | {name: value for name, value in given.items() if value is not None}
+    constants = _CONSTANTS | {name: value for name, value in given.items() if value is not None}
     for name, value in {"lr": lr, **constants}.items():
         if not value > 0:
             raise ValueError(f"{name} should be positive, got {value}.")
@@ -124,7 +120,8 @@ def backprop(
         codec=codec,
         memory=(True, True, False, False, False),
         lr=lr,
-        reach=Reach(x=k / 8, e=1 / (8 * eps)),
+        reach=Reach(x=k / 512, e=1 / (512 * eps), w=scale / 512),
+        fine=True,
         card={"kind": "constructed", "constants": constants},
     ).to(dtype=dtype)
 

@@ -24,12 +24,14 @@ class Call:
         x: its input, with the graph of the glue before it.
         version: of ``x`` when it was used.
         leaf: its output, where the glue behind it begins; ``leaf.grad`` collects dLoss/dOutput.
+        sent: what the forward ticks sent out, where they ran.
     """
 
     name: str
     x: Tensor
     version: int
     leaf: Tensor
+    sent: list[Tensor] | None = None
 
     def send_back(self, x: Tensor, gradient: Tensor) -> None:
         """Carry dLoss/dInput through the glue to the outputs of earlier calls; ``x`` is a function of :attr:`x`."""
@@ -43,10 +45,10 @@ class Tape:
 
     calls: list[Call] = field(default_factory=list)
 
-    def record(self, name: str, x: Tensor, output: Tensor) -> Tensor:
+    def record(self, name: str, x: Tensor, output: Tensor, sent: list[Tensor] | None = None) -> Tensor:
         """Note a call; what it returns is the layer's output for the user's code."""
         leaf = output.detach().requires_grad_()
-        self.calls.append(Call(name, x, x._version, leaf))
+        self.calls.append(Call(name, x, x._version, leaf, sent))
         return leaf.clone()  # the user may work in place on it, which a leaf forbids
 
     def replay(self, name: str, x: Tensor) -> Tensor:

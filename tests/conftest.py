@@ -49,7 +49,7 @@ def algorithm(request: pytest.FixtureRequest) -> LearningAlgorithm:
     return checkpoints.load(request.param)
 
 
-@pytest.fixture(params=["reference", "fused", "native"])
+@pytest.fixture(params=["products", "reference", "fused", "native"])
 def ticks(request: pytest.FixtureRequest) -> str:
     """Every tick implementation that can train a network on the CPU."""
     return request.param

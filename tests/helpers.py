@@ -13,6 +13,8 @@ from lightning_vsml import LearningAlgorithm, Protocol, Tick, programs
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
+COARSE = {"scale": 2.0**10, "eps": 2.0**-8, "zeta": 2.0**-8, "k": 2.0**8}  # of backprop, so that its gates are felt
+
 
 def cross_entropy(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return nn.functional.cross_entropy(net(x), y)
@@ -80,7 +82,7 @@ def relative_differences(ours: nn.Module, theirs: nn.Module) -> dict[str, float]
 
 def with_own_messages() -> LearningAlgorithm:
     """backprop, whose neurons tell their synapses the sums of h of two units, at the second learn tick."""
-    algorithm = programs.backprop(dtype=torch.float64)
+    algorithm = programs.backprop(dtype=torch.float64, **COARSE)
     cell, (first, second) = algorithm.cell, algorithm.protocol.learn
     generator = torch.Generator().manual_seed(3)
     more = torch.randn(2, cell.U.shape[1], generator=generator, dtype=torch.float64) * 0.1

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import relu, scaled_dot_product_attention
+from torch.nn.functional import gelu, relu, scaled_dot_product_attention, silu
 from torch.utils.checkpoint import checkpoint
 
 
@@ -152,6 +152,22 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.blocks(self.stem(x)).mean((2, 3)))
+
+
+class Smooth(nn.Module):
+    """Convolutions with stride and groups, a skip connection and a shared layer, without kinks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.down = nn.Conv2d(2, 8, 3, padding=1), nn.Conv2d(8, 12, 3, stride=2, padding=1)
+        self.grouped, self.pool = nn.Conv2d(12, 12, 3, padding=1, groups=3), nn.AvgPool2d(2)
+        self.shared, self.head = nn.Linear(48, 48), nn.Linear(48, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = gelu(self.down(torch.tanh(self.stem(x))))
+        x = self.pool(x + silu(self.grouped(x))).flatten(1)
+        x = x + torch.tanh(self.shared(x))
+        return self.head(x + silu(self.shared(x)))
 
 
 def temporal() -> nn.Module:

@@ -120,6 +120,43 @@ def test_weights_changed_by_somebody_else_are_followed(net: nn.Sequential, batch
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
+def test_only_weights_that_changed_are_read_again(net: nn.Sequential, batch: tuple[Tensor, Tensor]) -> None:
+    bridge = bridge_to(net)
+    step(bridge, batch)
+    states = dict(bridge.states)
+    net[2].weight.data[1, 3] += 1e-3
+    with bridge.attached():
+        assert bridge.states["0"] is states["0"] and bridge.states["2"] is not states["2"]
+        now = bridge.algorithms["2"].decode(bridge.states["2"])
+        assert torch.equal(now, bridge.grids["2"].read(torch.float32))
+
+
+@pytest.mark.parametrize("change", [lambda w: w.flip(0), lambda w: -w, lambda w: w[:, [1, 0, 2, 3, 4, 5]]])
+def test_a_rearrangement_through_data_is_followed(net: nn.Sequential, batch: tuple[Tensor, Tensor], change) -> None:
+    bridge = bridge_to(net)
+    step(bridge, batch)
+    net[0].weight.data.copy_(change(net[0].weight.data.clone()))
+    with bridge.attached():
+        assert torch.equal(bridge.algorithms["0"].decode(bridge.states["0"]), bridge.grids["0"].read(torch.float32))
+
+
+def test_an_embedding_touches_only_what_occurs() -> None:
+    vocabulary = 100_000
+    net = nn.Sequential(nn.Embedding(vocabulary, 4), nn.Flatten(), nn.Linear(12, 3))
+    indices = torch.tensor([[5, 99_999, 5], [0, 7, 99_999]])
+    before, bridge = net[0].weight.detach().clone(), bridge_to(net)
+    with bridge.attached():
+        loss = loss_of(net, (indices, torch.tensor([0, 2])))
+    bridge.sweep(loss, 1.0, step=0)
+    occurring = indices.unique()
+    change = bridge.pending["0"]
+    assert torch.equal(change.inputs, occurring) and change.planes.shape == (1, 1, len(occurring), 4)
+    bridge.commit()
+    changed = (net[0].weight != before).any(1)
+    assert torch.equal(changed.nonzero().flatten(), occurring)
+    assert torch.equal(bridge.algorithms["0"].decode(bridge.states["0"])[0], net[0].weight)
+
+
 def test_frozen_layers_stay_and_may_thaw(net: nn.Sequential, batch: tuple[Tensor, Tensor]) -> None:
     before = [parameter.clone() for parameter in net.parameters()]
     net[2].requires_grad_(False)
@@ -220,7 +257,7 @@ def test_states_of_another_model(net: nn.Sequential) -> None:
     with states.attached():
         pass
     with pytest.raises(ValueError, match=r"the states of layer '0' in the checkpoint have shape .* no such layer"):
-        bridge_to(nn.Sequential(nn.ReLU(), nn.Linear(2, 2)), states=states.states)
+        bridge_to(nn.Sequential(nn.ReLU(), nn.Linear(2, 2)), states=states.state_dict())
 
 
 @pytest.mark.parametrize("module_dtype", [torch.float32, torch.float64, torch.bfloat16])
@@ -229,7 +266,7 @@ def test_states_are_float32_or_float64(batch: tuple[Tensor, Tensor], module_dtyp
     bridge = bridge_to(net)
     step(bridge, (batch[0].to(module_dtype), batch[1]))
     expected = torch.float64 if module_dtype == torch.float64 else torch.float32
-    assert all(tensor.dtype == expected for state in bridge.states.values() for tensor in state)
+    assert all(state.dtype == expected for state in bridge.states.values())
     assert all(parameter.dtype == module_dtype for parameter in net.parameters())
 
 
@@ -241,10 +278,10 @@ def test_a_batch_without_samples_changes_nothing() -> None:
         with bridge.attached():
             loss = nn.functional.cross_entropy(net(x), y, reduction="sum")
         bridge.sweep(loss, 1.0, 0)
-        before, states = {name: p.clone() for name, p in net.named_parameters()}, dict(bridge.states)
+        before = {name: p.clone() for name, p in net.named_parameters()}
+        states = {name: state.clone() for name, state in bridge.states.items()}
         bridge.commit()
         changed = any(not torch.equal(p, before[name]) for name, p in net.named_parameters())
         assert changed == bool(len(x))
         x, y = x[:0], y[:0]
-    for name, state in bridge.states.items():
-        assert all(torch.equal(ours, theirs) for ours, theirs in zip(state, states[name], strict=True))
+    assert all(torch.equal(state, states[name]) for name, state in bridge.states.items())

@@ -1,6 +1,7 @@
 """Algorithms on disk."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from helpers import with_own_messages
 
 from lightning_vsml import CheckpointError, checkpoints, programs
+from lightning_vsml.algorithm import TOLERANCE
 
 
 @pytest.fixture
@@ -50,6 +52,24 @@ def test_the_exponent_of_positions_survives(saved: Path) -> None:
     assert loaded.positions == 0.5 and loaded.fingerprint != sums.fingerprint
 
 
+def test_how_ticks_are_run_and_the_reach_survive(saved: Path) -> None:
+    loaded = checkpoints.load(saved)
+    assert loaded.fine and loaded.tolerance == TOLERANCE and loaded.reach == programs.backprop().reach
+    checkpoints.save(replace(loaded, fine=False, tolerance=1e-4), saved, made_by={"command": "test"})
+    other = checkpoints.load(saved)
+    assert (other.fine, other.tolerance) == (False, 1e-4) and other.fingerprint == loaded.fingerprint
+
+
+def test_version_3_ran_in_the_cells_own_type(saved: Path) -> None:
+    now = checkpoints.load(saved)
+    edit_card(
+        saved, lambda card: (card.update(version=3), *map(card.pop, ("fine", "tolerance")), card["reach"].pop("w"))
+    )
+    then = checkpoints.load(saved)
+    assert then.fingerprint == now.fingerprint
+    assert (then.fine, then.tolerance, then.reach.w) == (False, TOLERANCE, math.inf)
+
+
 def test_version_2_summed_over_positions(saved: Path) -> None:
     now = checkpoints.load(saved)
     edit_card(saved, lambda card: (card.update(version=2), card.pop("positions")))
@@ -69,7 +89,7 @@ def test_version_1_had_no_own_messages(saved: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "sha256", "fingerprint"),
-    [("backprop", "d13f4c64be08", "03e41906282f"), ("cloned_backprop", "9490412d81fc", "e4b933caf7a1")],
+    [("backprop", "65e595eab88a", "bd121bf00a0f"), ("cloned_backprop", "9490412d81fc", "e4b933caf7a1")],
 )
 def test_shipped_files_stay_as_they_are(name: str, sha256: str, fingerprint: str) -> None:
     """Runs that resume compare fingerprints."""
@@ -163,7 +183,7 @@ def flip_a_byte(path: Path) -> None:
         (lambda path: checkpoints.card_path(path).write_text("{"), "damaged: it is not JSON"),
         (lambda path: checkpoints.card_path(path).write_text("[]"), "not the card of a lightning_vsml checkpoint"),
         (lambda path: edit_card(path, lambda c: c.update(format="gguf")), "not the card of a lightning_vsml"),
-        (lambda path: edit_card(path, lambda c: c.update(version=99)), "format version 99, .* reads up to 3. Upgrade"),
+        (lambda path: edit_card(path, lambda c: c.update(version=99)), "format version 99, .* reads up to 4. Upgrade"),
         (lambda path: edit_card(path, lambda c: c.update(version="1")), "version should be a whole number"),
         (lambda path: edit_card(path, lambda c: c.pop("protocol")), "do not describe a learning algorithm"),
         (lambda path: edit_card(path, lambda c: c.update(memory=[True])), "do not describe a learning algorithm"),

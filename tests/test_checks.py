@@ -91,7 +91,7 @@ def test_sharded_strategies(strategy: Any, monkeypatch: pytest.MonkeyPatch) -> N
         (
             {"ticks": "quick"},
             ValueError,
-            "ticks should be one of 'auto', 'reference', .*, got 'quick'",
+            "ticks should be one of 'auto', 'products', 'reference', .*, got 'quick'",
         ),
         ({"lr": -0.1}, ValueError, "lr should be a finite number of at least 0"),
         ({"lr": "0.1"}, ValueError, "lr should be a finite number of at least 0, or None for the default, got '0.1'"),
@@ -176,16 +176,26 @@ def test_an_optimizer_that_lacks_what_is_left_to_it() -> None:
 
 
 def test_saturation_is_named_once_per_layer() -> None:
-    """Inputs as raw pixel values, and a feedback far too large."""
+    """Inputs, a feedback and weights far too large."""
     x, y = next(iter(classification()))
-    data = DataLoader(TensorDataset(x * 100, y), batch_size=4)
+    data = DataLoader(TensorDataset(x * 10_000, y), batch_size=4)
     with pytest.warns(
-        UserWarning, match=r"step 1: the input of net.0, net.2 exceeds ±32, .* Normalise the data"
+        UserWarning, match=r"step 1: the input of net.0, net.2 exceeds ±2048, .* Normalise the data"
     ) as caught:
-        trainer(VSMLLearner(lr=1e-5), max_epochs=3).fit(Module(mlp()), data)
+        trainer(VSMLLearner(lr=1e-9), max_epochs=3).fit(Module(mlp()), data)
     assert sum("exceeds" in str(warning.message) for warning in caught) == 1
-    with pytest.warns(UserWarning, match=r"the feedback of net.0, net.2 exceeds ±32, .* Lower lr or rescale the loss"):
-        trainer(VSMLLearner(lr=1000.0), max_steps=1).fit(Module(mlp()), classification())
+    with pytest.warns(
+        UserWarning, match=r"the feedback of net.0, net.2 exceeds ±2048, .* Lower lr or rescale the loss"
+    ):
+        trainer(VSMLLearner(lr=1e5), max_steps=1).fit(Module(mlp()), classification())
+
+
+def test_weights_beyond_reach_are_named_once() -> None:
+    net = mlp()
+    net[2].weight.data[1, 3] = 1e6
+    with pytest.warns(UserWarning, match=r"the weights of net.2 exceed ±32768, .* Scale the targets") as caught:
+        trainer(VSMLLearner(lr=1e-9), max_steps=3).fit(Module(net), classification())
+    assert sum("the weights of" in str(warning.message) for warning in caught) == 1
 
 
 def test_an_infinite_input_is_named() -> None:

@@ -5,17 +5,25 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from lightning_vsml.grids import GRIDS, Grid
 from lightning_vsml.grids.convolution import ConvGrid
 from lightning_vsml.grids.dense import EmbeddingGrid, LinearGrid
 from lightning_vsml.grids.norm import BatchNormGrid, GroupNormGrid, LayerNormGrid
+from lightning_vsml.ticks.sites import Site
+
+
+def rows_of(site: Site) -> Tensor:
+    """Forward messages (R, G, A), with the bias."""
+    return pad(site.as_rows(site.x), (0, int(site.bias)), value=1.0)
 
 
 def by_matrix(grid: Grid, x: Tensor) -> Tensor:
     """The layer's output computed from messages and weights alone."""
-    y = torch.einsum("rga,gab->rgb", grid.messages(x, torch.float64), grid.read(torch.float64))
-    return grid.output(y, x)
+    site = grid.site(x, torch.float64)
+    y = torch.einsum("rga,gab->rgb", rows_of(site), site.select(grid.read(torch.float64).unsqueeze(0))[0])
+    return grid.output(site.rows_as_outputs(y), x)
 
 
 def check_grid(layer: nn.Module, x: Tensor) -> None:
@@ -31,13 +39,17 @@ def check_grid(layer: nn.Module, x: Tensor) -> None:
         [dx_ours] = torch.autograd.grad(by_matrix(grid, x), x, g)
         torch.testing.assert_close(dx_ours, dx)
 
-    rows = grid.feedback(g)
-    assert rows.shape == (grid.messages(x, torch.float64).shape[0], grid.shape[0], grid.shape[2])
-    torch.testing.assert_close(grid.output(rows, x), g)
+    e, site = grid.feedback(g), grid.site(x, torch.float64)
+    assert e.shape == site.output_shape
+    torch.testing.assert_close(grid.output(e, x), g)
+    e_rows = site.outputs_as_rows(e)
+    assert e_rows.shape == (site.rows, grid.shape[0], grid.shape[2])
+    assert torch.equal(site.rows_as_outputs(e_rows), e)
 
     weights = grid.read(torch.float64)
     assert weights.shape == grid.shape
     new = torch.randn_like(weights)
+    assert [p.shape for p in grid.parameters] == [p.shape for p in layer.parameters()]
     grid.write(new)
     assert torch.equal(grid.read(torch.float64), new)
     torch.testing.assert_close(by_matrix(grid, x), layer(x))
@@ -116,7 +128,7 @@ def test_a_padding_index_has_no_input_and_the_layers_own_vector() -> None:
     layer = nn.Embedding(4, 3, padding_idx=1).double()
     layer.weight.data[1] = 7.0
     grid, x = EmbeddingGrid(layer), torch.tensor([[0, 1], [3, 1]])
-    assert grid.messages(x, torch.float64).sum(-1).flatten().tolist() == [1, 0, 1, 0]
+    assert rows_of(grid.site(x, torch.float64)).sum(-1).flatten().tolist() == [1, 0, 1, 0]
     torch.testing.assert_close(by_matrix(grid, x), layer(x))
 
 

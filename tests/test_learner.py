@@ -404,9 +404,38 @@ def test_checkpoints_hold_plain_tensors(tmp_path: Path) -> None:
     fit.save_checkpoint(tmp_path / "x.ckpt")  # after fit, states included
     content = torch.load(tmp_path / "x.ckpt", weights_only=True)
     state = content["callbacks"]["VSMLLearner"]
-    assert state["states"]["net.0"]["c"].shape == (1, 7, 8, 5)
+    assert state["states"]["net.0"]["planes"].shape == (1, 1, 7, 8)
     plain = Module(mlp())
     plain.load_state_dict(content["state_dict"])  # the module's own part needs no learner
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_resuming_from_states_of_version_0_1(tmp_path: Path, fits: bool) -> None:
+    """They held every unit's h and c."""
+
+    def run(steps: int, path: Path | None = None) -> tuple[Trainer, Module]:
+        fit, module = trainer(VSMLLearner(), max_steps=steps), Module(mlp())
+        fit.fit(module, Resumable(), ckpt_path=path and str(path))
+        return fit, module
+
+    path, old = tmp_path / "x.ckpt", tmp_path / "old.ckpt"
+    run(3)[0].save_checkpoint(path)
+    content = torch.load(path, weights_only=True)
+    states, layout = content["callbacks"]["VSMLLearner"]["states"], VSMLLearner().algorithm.layout
+    for name, state in states.items():
+        h, c = layout.expand(state["planes"])
+        h[..., 2:], c[..., 2:] = 7.0, -7.0  # of units that nothing reads
+        states[name] = {"h": h, "c": c}
+    if not fits:
+        states["net.2"]["c"][0, 1, 2, 1] += 1
+    torch.save(content, old)
+    if fits:
+        ours, theirs = run(6, old)[1], run(6, path)[1]
+        assert ours.losses == theirs.losses and len(ours.losses) == 3
+        assert max(relative_differences(ours.net, theirs.net).values()) == 0
+    else:
+        with pytest.raises(ValueError, match=r"states of layer 'net.2' .* of version 0.1, .* c of unit 1 is not what"):
+            run(6, old)
 
 
 def test_resuming_with_another_algorithm_is_an_error(tmp_path: Path) -> None:
@@ -467,6 +496,7 @@ def test_curves_per_layer(tmp_path: Path, diagnostics: bool) -> None:
     for row in rows:
         values = {key: float(value) for key, value in row.items() if key.startswith("vsml/")}
         assert values.pop("vsml/lr") == pytest.approx(0.1)
+        assert values.pop("vsml/exact_ticks") == 0
         assert set(values) == {f"vsml/{quantity}/net.{layer}" for quantity in quantities for layer in (0, 2)}
         assert all(value > 0 for value in values.values())
         if diagnostics:
@@ -503,7 +533,7 @@ def test_pictures_of_states(tmp_path: Path) -> None:
     events = EventAccumulator(loggers[0].log_dir).Reload()
     layers = {"net.0", "net.2"}
     assert set(events.Tags()["images"]) == {f"vsml/states/{layer}" for layer in layers}
-    assert set(events.Tags()["histograms"]) == {f"vsml/{part}/{layer}" for part in "hc" for layer in layers}
+    assert set(events.Tags()["histograms"]) == {f"vsml/c0/{layer}" for layer in layers}
     assert [image.step for image in events.Images("vsml/states/net.0")] == [0, 1, 3, 7]
     assert len([row for row in logged(loggers[1]) if row["vsml/update_cosine/net.0"]]) == 10
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from helpers import COARSE
 from torch import nn
 
 from lightning_vsml import LearningAlgorithm, programs
@@ -55,10 +56,11 @@ def test_cnns_learn_as_by_sgd() -> None:
             torch.testing.assert_close(got, module.weight.detach(), rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("ticks", ["products", "fused"])
 @pytest.mark.parametrize("network", [Network((Dense(4), Dense(5))), CNN], ids=["mlp", "cnn"])
-def test_gradients_flow_through_learning(network: Network) -> None:
+def test_gradients_flow_through_learning(network: Network, ticks: str) -> None:
     """Against finite differences of the loss after three steps, by a learning rate within the cell."""
-    algorithm = programs.backprop(lr=0.5, dtype=torch.float64)
+    algorithm = programs.backprop(lr=0.5, dtype=torch.float64, **COARSE)
     weights = [layer.double() for layer in network.initial(SHAPE, [1])]
     x = torch.rand(3, 4, 1, *SHAPE, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     y = torch.tensor([[0], [1], [2], [3]])
@@ -69,7 +71,7 @@ def test_gradients_flow_through_learning(network: Network) -> None:
         mask[2:4, 10:12] = 1.0  # products -> g of the weight
         cell = algorithm.cell._replace(W=W * (1 + (rho - 1) * mask))
         learner = LearningAlgorithm(
-            "scaled", cell, algorithm.protocol, algorithm.codec, algorithm.memory, 0.5, ticks="fused"
+            "scaled", cell, algorithm.protocol, algorithm.codec, algorithm.memory, 0.5, ticks=ticks
         )
         states = [learner.encode(layer) for layer in weights]
         for batch in x:

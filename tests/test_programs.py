@@ -51,7 +51,7 @@ def test_units_by_role(x: float, e: float, w: float) -> None:
     algorithm = programs.backprop(dtype=torch.float64)
     cell, (first, second) = algorithm.cell, algorithm.protocol.learn
     k, eps, zeta, scale = (algorithm.card["constants"][name] for name in ("k", "eps", "zeta", "scale"))
-    state = algorithm.encode(torch.tensor([[[w]]], dtype=torch.float64))
+    state = State(*algorithm.layout.expand(algorithm.encode(torch.tensor([[[w]]], dtype=torch.float64))))
     x_, e_ = (torch.tensor([[[value]]], dtype=torch.float64) for value in (x, e))
 
     h, c = (s.flatten().tolist() for s in reference.unroll(cell, (first,), state, x_, e_))
@@ -107,14 +107,14 @@ def test_forward_after_learning_reads_the_new_weight() -> None:
     for _ in range(5):
         change, _ = algorithm.learn(state, x, torch.randn(8, 1, 3).double(), samples=8)
         state = algorithm.commit(state, change)
-    fresh = State(torch.zeros_like(state.h), algorithm.encode(algorithm.decode(state)).c)
+    fresh = algorithm.encode(algorithm.decode(state))
     torch.testing.assert_close(algorithm.forward(state, x), algorithm.forward(fresh, x), rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"dtype": torch.float16}, "dtype should be one of"),
+        ({"dtype": torch.float16}, "codec.encode should be 1, so that a weight survives; got inf"),
         ({"lr": 0.0}, "lr should be positive"),
         ({"k": -1.0}, "k should be positive"),
     ],

@@ -163,7 +163,7 @@ class CloningModule(LightningModule):
 
     def _keep(self, pool: Pool, state: State) -> None:
         with torch.no_grad():
-            change = State(*(new.detach() - old for new, old in zip(state, pool.state, strict=True)))
-            h, c = self.recipe.stability.settle(pool.state, change)
+            before, after = (torch.stack(tuple(parts)) for parts in (pool.state, state))
+            h, c = self.recipe.stability.settle(before, after.detach() - before, (1.0, 1.0))
         for name, tensor in pool._replace(h=h, c=c)._asdict().items():
             getattr(self, f"pool_{name}").copy_(tensor)

@@ -1,15 +1,17 @@
 """What every synapse grid does: a layer's input, output and weights as messages and weights of a grid.
 
-A grid has G groups of A x B synapses (A = fan-in, with the bias as a last input that is always 1; B = fan-out) and
-sees R rows per call: samples times positions. Reshaping and normalising is all that happens here; it is
-differentiable, so that the way back from a message to the layer's input is autograd's adjoint of the way there.
+A grid has G groups of A x B synapses (A = fan-in, with the bias as a last input that is always 1; B = fan-out). A
+call is a *site* (:mod:`lightning_vsml.ticks.sites`): the layer's input in the layout that its sums work on.
+Reshaping, padding and normalising is all that happens here; it is differentiable, so that the way back from a message
+to the layer's input is autograd's adjoint of the way there.
 """
 
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from lightning_vsml.ticks.sites import Site, empty_grid
 
 
 class Grid:
@@ -38,10 +40,9 @@ class Grid:
         """(G, A, B)."""
         return self.groups, self.fan_in + self.bias, self.fan_out
 
-    def messages(self, x: Tensor, dtype: torch.dtype) -> Tensor:
-        """The layer's input as forward messages, ``(R, G, A)`` in ``dtype``; differentiable, without side effects."""
-        rows = self._rows(x.to(dtype))
-        return F.pad(rows, (0, 1), value=1.0) if self.bias else rows
+    def site(self, x: Tensor, dtype: torch.dtype) -> Site:
+        """Where the grid is used for the layer's input ``x``, in ``dtype``; differentiable, without side effects."""
+        raise NotImplementedError
 
     def observe(self, x: Tensor) -> None:
         """What the layer notes of its input besides giving an output; called once for each forward."""
@@ -68,7 +69,7 @@ class Grid:
         return x.shape[0] if x.dim() > self._sample_dims else 1
 
     def output(self, y: Tensor, x: Tensor) -> Tensor:
-        """Forward messages out ``(R, G, B)`` as the layer's output for the input ``x``."""
+        """Forward messages out, in the site's layout, as the layer's output for the input ``x``."""
         raise NotImplementedError
 
     def output_dtype(self, x: Tensor) -> torch.dtype:
@@ -78,23 +79,28 @@ class Grid:
         return x.dtype
 
     def feedback(self, g: Tensor) -> Tensor:
-        """A tensor of the output's shape as rows ``(R, G, B)``; the inverse of :meth:`output`."""
+        """A tensor of the output's shape in the site's layout; the inverse of :meth:`output`."""
         raise NotImplementedError
 
     def read(self, dtype: torch.dtype) -> Tensor:
         """The layer's weight and bias as one tensor ``(G, A, B)``, a copy in ``dtype``."""
-        weights = self._matrix(self.layer.weight.detach())
+        weights = empty_grid(self.shape, self.layer.weight.detach().to(dtype))
+        weights[:, : self.fan_in] = self._matrix(self.layer.weight.detach())
         if self.bias:
-            bias = self.layer.bias.detach().reshape(self.groups, 1, self.fan_out)
-            weights = torch.cat([weights, bias], dim=1)
-        return weights.to(dtype, copy=True)
+            weights[:, self.fan_in :] = self.layer.bias.detach().reshape(self.groups, 1, self.fan_out)
+        return weights
 
     @torch.no_grad()
-    def write(self, weights: Tensor) -> None:
-        """Write ``weights`` (G, A, B) into the layer's own parameters, in place."""
+    def write(self, weights: Tensor, inputs: Tensor | None = None) -> None:
+        """Write ``weights`` (G, A, B) into the layer's own parameters, in place; only those of ``inputs``, if given."""
         self.layer.weight.copy_(self._weight(weights[:, : self.fan_in]))
         if self.bias:
             self.layer.bias.copy_(weights[:, self.fan_in].reshape(self.layer.bias.shape))
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """The layer's weight and bias."""
+        return [self.layer.weight, *([self.layer.bias] if self.bias else [])]
 
     _sample_dims: int  # of one sample
     _expected: str  # in words
@@ -108,7 +114,4 @@ class Grid:
         return matrix.mT.reshape(self.layer.weight.shape)
 
     def _fits(self, x: Tensor) -> bool:
-        raise NotImplementedError
-
-    def _rows(self, x: Tensor) -> Tensor:
         raise NotImplementedError

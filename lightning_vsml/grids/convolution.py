@@ -1,9 +1,11 @@
 """Convolutions: every output position is one more use of the same synapses."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_vsml.grids.base import Grid
+from lightning_vsml.ticks.sites import Images
 
 
 class ConvGrid(Grid):
@@ -44,8 +46,8 @@ class ConvGrid(Grid):
         dims = self._sample_dims
         return x.dim() in (dims, dims + 1) and x.shape[-dims] == self.layer.in_channels
 
-    def _rows(self, x: Tensor) -> Tensor:
-        image = self._image(x)
+    def site(self, x: Tensor, dtype: torch.dtype) -> Images:
+        image = self._image(x.to(dtype))
         if self.apart != (1, 1):
             down, right = self.apart
             spread = image.new_zeros(*image.shape[:2], *self._sizes(image))
@@ -55,21 +57,16 @@ class ConvGrid(Grid):
         if self.flat and self.mode != "constant":  # torch refuses to pad a height of 1 along with it
             image = F.pad(image.squeeze(2), (left, right), mode=self.mode).unsqueeze(2)
         else:
-            image = F.pad(image, (left, right, top, bottom), mode=self.mode)
-        patches = F.unfold(image, self.kernel, dilation=self.dilation, stride=self.stride)  # (S, G A, P)
-        return patches.unflatten(1, (self.groups, self.fan_in)).permute(0, 3, 1, 2).flatten(0, 1)
+            image = F.pad(image, (left, right, top, bottom), mode=self.mode) if any(sum(self.padding, ())) else image
+        kernel, stride, dilation = (_pair(sizes) for sizes in (self.kernel, self.stride, self.dilation))
+        return Images(image, self.shape, self.bias, kernel=kernel, stride=stride, dilation=dilation)
 
     def output(self, y: Tensor, x: Tensor) -> Tensor:
-        height, width = (
-            (size + sum(self.padding[d]) - self.dilation[d] * (self.kernel[d] - 1) - 1) // self.stride[d] + 1
-            for d, size in enumerate(self._sizes(self._image(x)))
-        )
-        image = y.reshape(-1, height, width, self.layer.out_channels).permute(0, 3, 1, 2).contiguous()
-        image = image.squeeze(2) if self.flat else image
+        image = y.squeeze(2) if self.flat else y
         return image if x.dim() > self._sample_dims else image.squeeze(0)
 
     def feedback(self, g: Tensor) -> Tensor:
-        return self._image(g).permute(0, 2, 3, 1).reshape(-1, self.groups, self.fan_out)
+        return self._image(g)
 
     def _image(self, x: Tensor) -> Tensor:
         """``(S, C, H, W)``."""
@@ -102,3 +99,8 @@ class ConvTransposeGrid(ConvGrid):
     def _weight(self, matrix: Tensor) -> Tensor:
         split = matrix.reshape(self.groups, -1, *self.kernel, self.fan_out)
         return split.movedim(-1, 2).flatten(0, 1).flip(2, 3)
+
+
+def _pair(sizes: tuple[int, ...]) -> tuple[int, int]:
+    height, width = sizes
+    return height, width

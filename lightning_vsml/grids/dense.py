@@ -2,9 +2,9 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 
 from lightning_vsml.grids.base import Grid
+from lightning_vsml.ticks.sites import Lookup, Rows
 
 
 class LinearGrid(Grid):
@@ -21,8 +21,8 @@ class LinearGrid(Grid):
     def _fits(self, x: Tensor) -> bool:
         return x.dim() > 0 and x.shape[-1] == self.fan_in
 
-    def _rows(self, x: Tensor) -> Tensor:
-        return x.reshape(-1, 1, self.fan_in)
+    def site(self, x: Tensor, dtype: torch.dtype) -> Rows:
+        return Rows(x.to(dtype).reshape(-1, 1, self.fan_in), self.shape, self.bias)
 
     def output(self, y: Tensor, x: Tensor) -> Tensor:
         return y.reshape(*x.shape[:-1], self.fan_out)
@@ -32,7 +32,7 @@ class LinearGrid(Grid):
 
 
 class EmbeddingGrid(Grid):
-    """``nn.Embedding``: indices are one-hot inputs, so a step costs in proportion to the size of the vocabulary.
+    """``nn.Embedding``: indices are one-hot inputs, of which only those that occur cost anything.
 
     The padding index has no input at all: it learns nothing and gives the layer's own vector.
     """
@@ -67,11 +67,15 @@ class EmbeddingGrid(Grid):
                 f"{self.layer} expects indices from 0 to {self.fan_in - 1}, got {int(x.min())} to {int(x.max())}."
             )
 
-    def messages(self, x: Tensor, dtype: torch.dtype) -> Tensor:
-        rows = one_hot(x.reshape(-1, 1).long(), self.fan_in).to(dtype)
-        if self.layer.padding_idx is not None:
-            rows[..., self.layer.padding_idx] = 0
-        return rows
+    def site(self, x: Tensor, dtype: torch.dtype) -> Lookup:
+        return Lookup(x.reshape(-1).long(), self.shape, dtype, self.layer.padding_idx)
+
+    @torch.no_grad()
+    def write(self, weights: Tensor, inputs: Tensor | None = None) -> None:
+        if inputs is None:
+            super().write(weights)
+        else:
+            self.layer.weight[inputs] = weights[0, inputs].to(self.layer.weight.dtype)
 
     def output(self, y: Tensor, x: Tensor) -> Tensor:
         vectors = y.reshape(*x.shape, self.fan_out)

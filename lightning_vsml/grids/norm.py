@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from lightning_vsml.grids.base import Grid
+from lightning_vsml.ticks.sites import Diagonal
 
 
 class NormGrid(Grid):
@@ -41,8 +42,8 @@ class LayerNormGrid(NormGrid):
     def _fits(self, x: Tensor) -> bool:
         return tuple(x.shape[-len(self._features) :]) == self._features
 
-    def _rows(self, x: Tensor) -> Tensor:
-        return self._normalised(x).reshape(-1, self.groups, 1)
+    def site(self, x: Tensor, dtype: torch.dtype) -> Diagonal:
+        return Diagonal(self.feedback(self._normalised(x.to(dtype))), self.shape, self.bias, dim=-1)
 
     def _normalised(self, x: Tensor) -> Tensor:
         if isinstance(self.layer, nn.RMSNorm):
@@ -53,7 +54,7 @@ class LayerNormGrid(NormGrid):
         return y.reshape(x.shape)
 
     def feedback(self, g: Tensor) -> Tensor:
-        return g.reshape(-1, self.groups, 1)
+        return g.reshape(-1, self.groups)
 
 
 class ChannelNormGrid(NormGrid):
@@ -67,14 +68,14 @@ class ChannelNormGrid(NormGrid):
     def _fits(self, x: Tensor) -> bool:
         return x.dim() >= 2 and x.shape[1] == self.groups
 
-    def _rows(self, x: Tensor) -> Tensor:
-        return self.feedback(self._normalised(x))
+    def site(self, x: Tensor, dtype: torch.dtype) -> Diagonal:
+        return Diagonal(self._normalised(x.to(dtype)), self.shape, self.bias, dim=1)
 
     def output(self, y: Tensor, x: Tensor) -> Tensor:
-        return y.reshape(x.shape[0], *x.shape[2:], self.groups).movedim(-1, 1).contiguous()
+        return y
 
     def feedback(self, g: Tensor) -> Tensor:
-        return g.movedim(1, -1).reshape(-1, self.groups, 1)
+        return g
 
 
 class GroupNormGrid(ChannelNormGrid):

@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 
 from lightning_vsml.meta.space import Coordinate, Place, Space, at
-from lightning_vsml.parts import Codec, Protocol
+from lightning_vsml.parts import Codec, Protocol, Reach
 from lightning_vsml.programs import backprop
 from lightning_vsml.ticks import Cell, Tick
 
@@ -50,6 +50,7 @@ PROTOCOL = Protocol(
 
 I, F, G, O = range(4)
 OPEN, SHUT = 25.0, -25.0
+CONSTANTS = 2.0**10, 2.0**-8, 2.0**-8, 2.0**8  # scale, eps, zeta, k: coarse enough for ticks in float32
 RATE = -5.0  # bias of the gate that writes updates; so low that sigm is exp, and what is added to z multiplies
 MARGIN = 4.0  # the same for a ratio of sums, which is around 1
 SUMS = 2.0**12  # own messages are asinh of sums times this: logarithms, in all but the smallest sums
@@ -96,9 +97,8 @@ def modulated_backprop(lr: float = 0.1) -> Space:
     Args:
         lr: learning rate of SGD at the start.
     """
-    program = backprop(lr=lr)
-    constants = program.card["constants"]
-    scale, eps, zeta, k = (constants[name] for name in ("scale", "eps", "zeta", "k"))
+    scale, eps, zeta, k = CONSTANTS
+    program = backprop(lr=lr, scale=scale, eps=eps, zeta=zeta, k=k)
     start = replace(
         program,
         name="modulated_backprop",
@@ -106,7 +106,9 @@ def modulated_backprop(lr: float = 0.1) -> Space:
         codec=Codec(*(torch.nn.functional.pad(vector, (0, N - 5)) for vector in program.codec)),
         protocol=PROTOCOL,
         memory=tuple(unit in WEIGHT for unit in range(N)),
-        card={"kind": "constructed", "constants": constants},
+        reach=Reach(x=k / 8, e=1 / (8 * eps), w=scale / 8),
+        fine=False,
+        tolerance=1e-4,
     )
     return Space(start, tuple(_coordinates(scale, eps, zeta, k, rho=lr * k / (scale * eps) / _sigm(RATE))))
 

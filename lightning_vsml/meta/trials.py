@@ -14,7 +14,6 @@ from lightning_vsml.meta.objective import meta_loss
 from lightning_vsml.meta.space import Space
 from lightning_vsml.meta.tasks import Task, Tasks
 from lightning_vsml.meta.unroll import begin, unroll
-from lightning_vsml.ticks import State
 
 
 class Settings(NamedTuple):
@@ -84,7 +83,7 @@ class Trials:
         self.space, self.tasks, self.settings = space, tasks, settings
         self.step, self.crew = 0, Crew()
         self.images: dict[str, Images] = {}
-        self.living: list[tuple[Task, int, list[State]]] = []
+        self.living: list[tuple[Task, int, list[Tensor]]] = []
 
     def judge(self, candidates: Tensor) -> Tensor:
         """The meta-loss of each of K candidates on this step's tasks, ``(K,)``; infinite where it diverged."""

@@ -14,7 +14,6 @@ from torch.utils.checkpoint import checkpoint
 from lightning_vsml.algorithm import LearningAlgorithm
 from lightning_vsml.meta.tasks import Task
 from lightning_vsml.networks import Network, learn
-from lightning_vsml.ticks import State
 
 
 class Unrolled(NamedTuple):
@@ -28,10 +27,10 @@ class Unrolled(NamedTuple):
 
     loss: Tensor
     accuracy: Tensor
-    states: list[State]
+    states: list[Tensor]
 
 
-def begin(algorithm: LearningAlgorithm, task: Task, seeds: int = 1) -> list[State]:
+def begin(algorithm: LearningAlgorithm, task: Task, seeds: int = 1) -> list[Tensor]:
     """States of fresh networks: ``seeds`` for each member of a population, the same for every member."""
     weights = task.network.initial(task.shape, range(task.seed, task.seed + seeds))
     K, like = algorithm.cell.population or 1, algorithm.cell.W
@@ -41,7 +40,7 @@ def begin(algorithm: LearningAlgorithm, task: Task, seeds: int = 1) -> list[Stat
 def unroll(
     algorithm: LearningAlgorithm,
     network: Network,
-    states: list[State],
+    states: list[Tensor],
     batches: Iterable[tuple[Tensor, Tensor]],
     *,
     segment: int = 0,
@@ -59,7 +58,7 @@ def unroll(
     K, like = algorithm.cell.population or 1, algorithm.cell.W
     losses, accuracies = [], []
 
-    def run(states: list[State], batches: list[tuple[Tensor, Tensor]]) -> tuple[list[State], Tensor, Tensor]:
+    def run(states: list[Tensor], batches: list[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], Tensor, Tensor]:
         some_losses, some_accuracies = [], []
         for x, y in batches:
             y = y.to(like.device).repeat(1, K)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from helpers import COARSE
 from torch import Tensor
 
 from lightning_vsml import checkpoints, programs
@@ -22,9 +23,9 @@ def space(request: pytest.FixtureRequest) -> Space:
 
 def small_space(dtype: torch.dtype = torch.float64) -> Space:
     """Of ``backprop``: the learning rate by its logarithm, and the bias of what writes the weight by addition."""
-    program = programs.backprop(lr=0.5, dtype=dtype)
+    program = programs.backprop(lr=0.5, dtype=dtype, **COARSE)
     rate = Coordinate("rate", 0.3, log=at(5, "W", (2, 3), "g", (0, 1)))
-    gate = Coordinate("gate", 0.3, add=at(5, "b", (0,), "i", (0, 1), -20.0))
+    gate = Coordinate("gate", 0.3, add=at(5, "b", (0,), "i", (0, 1), -50.0))
     both = Coordinate("both", 0.1, {Place("P_b", 4, 0): 10.0}, {Place("P_b", 4, 0): 0.5})
     return Space(program, (rate, gate, both))
 
@@ -70,7 +71,7 @@ def test_the_forward_path_is_that_of_the_start_unless_a_coordinate_names_it() ->
     for algorithm in (space.algorithm(u), space.algorithm(torch.zeros_like(u))):
         state = algorithm.encode(weights)
         assert torch.equal(algorithm.decode(state), weights)
-        assert torch.equal(algorithm.forward(state, x), space.start.forward(state, x))
+        assert torch.equal(algorithm.forward(state, x), space.start.forward(space.start.encode(weights), x))
 
 
 @pytest.mark.parametrize("name", ["small", "modulated_backprop"])
@@ -99,7 +100,7 @@ def test_an_entry_is_start_and_sum_times_exponential() -> None:
     space, u = small_space(), torch.tensor([0.3, -0.2, 0.7], dtype=torch.float64)
     start, moved = space.start.cell, space.algorithm(u).cell
     assert float(moved.W[2, 10]) == pytest.approx(float(start.W[2, 10]) * 2.718281828459045**0.3)
-    assert float(moved.b[0]) == pytest.approx(float(start.b[0]) + 4.0)
+    assert float(moved.b[0]) == pytest.approx(float(start.b[0]) + 10.0)
     assert float(moved.P_b[4, 0]) == pytest.approx((float(start.P_b[4, 0]) + 7.0) * 2.718281828459045**0.35)
 
 

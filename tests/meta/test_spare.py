@@ -34,7 +34,7 @@ def moved(space: Space, **amounts: float) -> LearningAlgorithm:
     return replace(space.algorithm(u), ticks="fused")
 
 
-def step(algorithm: LearningAlgorithm, state: State, x: Tensor, e: Tensor) -> State:
+def step(algorithm: LearningAlgorithm, state: Tensor, x: Tensor, e: Tensor) -> Tensor:
     """A learning step of one layer, x (S, A), e (S, B)."""
     change, _ = algorithm.learn(state, x.unsqueeze(1), e.unsqueeze(1), len(x))
     return algorithm.commit(state, change)
@@ -43,7 +43,7 @@ def step(algorithm: LearningAlgorithm, state: State, x: Tensor, e: Tensor) -> St
 @pytest.fixture(scope="module")
 def aged(space: Space) -> Aged:
     """Makes layers that have seen ``x`` for so long that running means have settled, without feedback."""
-    algorithm = space.algorithm(torch.full((space.size,), 1e-9))  # every spare unit is read, as good as not at all
+    algorithm = space.algorithm(torch.full((space.size,), 1e-3))  # every spare unit is read, if little
 
     def age(x: Tensor, outputs: int = 3, steps: int = 500) -> State:
         weights = 0.3 * torch.randn(1, x.shape[1], outputs)
@@ -51,12 +51,14 @@ def aged(space: Space) -> Aged:
         for _ in range(steps):
             state = step(algorithm, state, x, torch.zeros(len(x), outputs))
         torch.testing.assert_close(algorithm.decode(state), weights)  # nothing was learned from nothing
-        return state
+        return State(*algorithm.layout.expand(state))
 
     return age
 
 
-def update(algorithm: LearningAlgorithm, state: State, x: Tensor, e: Tensor) -> Tensor:
+def update(algorithm: LearningAlgorithm, state: Tensor | State, x: Tensor, e: Tensor) -> Tensor:
+    """Of the weights, in a learning step of a state of its own planes, or of all units."""
+    state = algorithm.layout.compress(*state) if isinstance(state, State) else state
     return (algorithm.decode(step(algorithm, state, x, e)) - algorithm.decode(state))[0]
 
 
@@ -155,7 +157,7 @@ def test_rates_by_the_trend_rise_where_feedback_stays_and_fall_where_it_turns(sp
     x, e = torch.rand(6, 8) + 0.2, torch.randn(1, 3).expand(6, 3)
     sizes = {}
     for name, turning in (("stays", False), ("turns", True)):
-        state = aged(x, steps=1)
+        state = algorithm.layout.compress(*aged(x, steps=1))
         for step_number in range(20):
             state = step(algorithm, state, x, -e if turning and step_number % 2 else e)
         sizes[name] = float(update(algorithm, state, x, e).norm() / sgd(x, e).norm())
@@ -178,7 +180,7 @@ def test_the_running_mean_is_one_over_steps(space: Space, aged: Aged) -> None:
     algorithm = moved(space, along=0.8)
     first, second = torch.rand(6, 10), torch.rand(6, 10) * torch.linspace(0, 2, 10)
     x, e = torch.rand(4, 10) + 0.3, torch.randn(4, 3)
-    state, nearer = aged(first), []
+    state, nearer = algorithm.layout.compress(*aged(first)), []
     for _ in range(4):
         got = update(algorithm, state, x, e)
         fits = [

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from helpers import COARSE
 from torch import Tensor
 
 from lightning_vsml import programs
@@ -28,7 +29,7 @@ def space() -> Space:
     """The learning rate, and a gate that writes the weight, of ``backprop`` in float64."""
     rate = Coordinate("rate", 0.3, log=at(5, "W", (2, 3), "g", (0, 1)))
     message = Coordinate("message", 0.3, log=at(5, "W", (0, 1), "g", (4,)))
-    return Space(programs.backprop(lr=0.3, dtype=torch.float64).on("reference"), (rate, message))
+    return Space(programs.backprop(lr=0.3, dtype=torch.float64, **COARSE).on("reference"), (rate, message))
 
 
 def test_it_is_a_learning_curve_step_by_step(space: Space, task: Task) -> None:

@@ -93,6 +93,8 @@ def plan(cell: Cell, ticks: tuple[Tick, ...], h: frozenset[int], c: frozenset[in
         for u in computed_c:
             if 0.0 in (gates[I, u], gates[G, u]):
                 gates[I, u] = gates[G, u] = 0.0
+                if gates[F, u] == 0.0 and u in computed_h:
+                    gates[O, u] = 0.0  # c is 0, and so is h
         c = frozenset(u for u in computed_c if gates[F, u] != 0.0)
         h = frozenset(n for gate in gates.values() if isinstance(gate, Gate) for n, _ in gate.sources)
         plans.append(TickPlan(tick, gates, tuple(sorted(computed_c)), tuple(sorted(computed_h))))

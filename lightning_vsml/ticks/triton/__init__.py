@@ -1,8 +1,8 @@
 """The tick on NVIDIA GPUs: a synapse's gates stay in registers, states are read once for many rows.
 
-Cells whose zeros leave little to compute get kernels written for them (:mod:`~lightning_vsml.ticks.triton.generated`),
-the others run in one with matrix products (:mod:`~lightning_vsml.ticks.triton.dense`). Without a GPU,
-``TRITON_INTERPRET=1`` runs both in Python.
+One kernel (:mod:`~lightning_vsml.ticks.triton.dense`) runs any cell, with a unit's gates as columns of a matrix
+product: cells that are sparse enough for kernels of their own run as products. Without a GPU, ``TRITON_INTERPRET=1``
+runs it in Python.
 """
 
 import importlib.util
@@ -15,8 +15,6 @@ from torch import Tensor
 
 from lightning_vsml.ticks.cell import Cell, State, Tick
 from lightning_vsml.ticks.compiled import Compiled
-from lightning_vsml.ticks.plan.graph import Mix
-from lightning_vsml.ticks.triton.generated import Generated
 from lightning_vsml.ticks.triton.padded import Padded, power_of_two
 
 WAVES = 4  # programs for each multiprocessor, where rows can be divided to get as many
@@ -64,18 +62,16 @@ class Triton(Compiled):
         return State(dh.movedim(0, -1), dc.movedim(0, -1)), message
 
     @property
-    def _kernels(self) -> Generated | Padded:
+    def _kernels(self) -> Padded:
         return self._prepare() if self._learns else self._prepared
 
     @cached_property
-    def _prepared(self) -> Generated | Padded:
+    def _prepared(self) -> Padded:
         return self._prepare()
 
-    def _prepare(self) -> Generated | Padded:
-        if any(isinstance(node.value, Mix) for out in self.outputs.values() for node in out.graph.nodes):
-            cell = Cell(*(parameter.detach() for parameter in self.cell))
-            return Padded(cell, self.ticks, self.outputs)
-        return Generated(self.outputs, self.packing, self._parameters)
+    def _prepare(self) -> Padded:
+        cell = Cell(*(parameter.detach() for parameter in self.cell))
+        return Padded(cell, self.ticks, self.outputs)
 
 
 class TritonFast(Triton):

@@ -1,0 +1,285 @@
+"""tanh and sigm of a series, as a series: to a precision that is known.
+
+What depends on one shape alone is an atom, or a short polynomial where it varies little. What mixes shapes is expanded:
+
+* around 0, as z times a polynomial in z^2 that is best on the range (Chebyshev), so that its error is relative to z;
+* around the largest part of a single shape, in powers of the rest (Taylor);
+* far below 0, where sigm(z) is a polynomial in exp(z), and exp of a sum is a product.
+"""
+
+import math
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+
+from lightning_vsml.ticks.products.algebra import Algebra, NotSeparable, Series, Terms
+from lightning_vsml.ticks.products.ranks import named
+
+SMALL = 0.02  # of an argument of a single shape: below it a polynomial is less work than the function
+ORDERS = 14  # more terms than this, and exact ticks are better
+ROOM = 0.1  # share of an algebra's precision that one expansion may take
+
+
+def tanh(algebra: Algebra, z: Series) -> Series:
+    """tanh of a series.
+
+    Raises:
+        NotSeparable: no short expansion is known on its range.
+    """
+    z = _told(algebra, z)
+    low, high = algebra.interval(*z)
+    error = z.error  # tanh' is at most 1
+    z = Series(z.terms)
+    parts = algebra.by_shape(z.terms)
+    shapes = [shape for shape in parts if shape]
+    if not shapes:
+        return _constant(algebra, z, math.tanh, "tanh", error)
+    reach = max(abs(low), abs(high))
+    if reach <= SMALL:
+        return _more(_odd(algebra, z, reach), error)
+    if shapes in (["ra"], ["rb"], ["ab"]):
+        middle = (low + high) / 2
+        if (high - low) / 2 <= SMALL / 4:
+            rest = algebra.add(z, Series({(): -middle}))
+            return _more(_taylor(algebra, Series({(): math.tanh(middle)}), "tanh", rest), error)
+        sign = _sign(z.terms)  # tanh is odd: both signs are one atom
+        argument = {m: sign * c for m, c in z.terms.items()}
+        ends = sorted((sign * math.tanh(low), sign * math.tanh(high)))
+        return _more(algebra.scale(algebra.function("tanh", argument, *ends), sign), error)
+    z = _told(algebra, named(algebra, z))
+    low, high = algebra.interval(z.terms)
+    reach = max(abs(low), abs(high))
+    centre, rest = _split(algebra, algebra.by_shape(z.terms))
+    error += z.error
+    precision = algebra.precision * ROOM
+    odd, taylor = _odd_orders(reach, precision), _taylor_orders("tanh", algebra.size(rest), precision)
+    if min(odd, taylor) <= ORDERS:
+        if odd <= taylor:
+            return _more(_odd(algebra, z, reach), error)
+        return _more(_taylor(algebra, tanh(algebra, centre), "tanh", rest), error)
+    if high < -0.5 or low > 0.5:  # tanh(z) = 2 sigm(2 z) - 1
+        return algebra.add(algebra.scale(sigm(algebra, algebra.scale(Series(z.terms, error), 2.0)), 2.0), _number(-1.0))
+    raise NotSeparable(f"tanh of a sum of several shapes between {low:.3g} and {high:.3g}")
+
+
+def sigm(algebra: Algebra, z: Series) -> Series:
+    """The logistic function of a series.
+
+    Raises:
+        NotSeparable: no short expansion is known on its range.
+    """
+    z = _told(algebra, z)
+    low, high = algebra.interval(*z)
+    parts = algebra.by_shape(z.terms)
+    shapes = [shape for shape in parts if shape]
+    if not shapes:
+        return _constant(algebra, z, _logistic, "sigm", z.error / 4)
+    if low + high > 0 and low > -1:
+        return algebra.add(_number(1.0), algebra.scale(_below(algebra, algebra.scale(z, -1.0)), -1.0))
+    return _below(algebra, z)
+
+
+def _below(algebra: Algebra, z: Series) -> Series:
+    """sigm of what is more below 0 than above: small values keep their relative precision."""
+    low, high = algebra.interval(*z)
+    if high <= -60:
+        return Series({}, math.exp(high))
+    parts = algebra.by_shape(z.terms)
+    shapes = [shape for shape in parts if shape]
+    if -low <= 1 and high <= 1:  # around 0: mirrored gates are to cancel
+        return algebra.add(_number(0.5), algebra.scale(tanh(algebra, algebra.scale(z, 0.5)), 0.5))
+    error, z = z.error / 4, Series(z.terms)
+    if len(shapes) == 1 and "rab" not in shapes:
+        middle = (low + high) / 2
+        if (high - low) / 2 <= SMALL / 4:
+            rest = algebra.add(z, _number(-middle))
+            return _more(_taylor(algebra, _number(_logistic(middle)), "sigm", rest), error)
+        return _more(algebra.function("sigm", z.terms, _logistic(low), _logistic(high)), error)
+    z = _told(algebra, named(algebra, z))
+    _, high = algebra.interval(z.terms)
+    error += z.error / 4
+    centre, rest = _split(algebra, algebra.by_shape(z.terms))
+    precision = algebra.precision * ROOM
+    taylor = _taylor_orders("sigm", algebra.size(rest), precision)
+    if taylor <= ORDERS and taylor <= _exponential_orders(high, precision):
+        return _more(_taylor(algebra, _below(algebra, centre), "sigm", rest), error)
+    return _more(_exponential(algebra, z, high), error)
+
+
+def _odd_orders(reach: float, precision: float) -> int:
+    return _orders(lambda: len(_best("tanh", _up(reach), precision)[0]))
+
+
+def _exponential_orders(high: float, precision: float) -> int:
+    return _orders(lambda: len(_best("sigm", math.ceil(high * 4) / 4, precision)[0]))
+
+
+def _orders(count: Callable[[], int]) -> int:
+    try:
+        return count()
+    except NotSeparable:
+        return ORDERS + 1
+
+
+def _taylor_orders(kind: str, reach: float, precision: float) -> int:
+    if reach > 1:
+        return ORDERS + 1
+    return next((n for n in range(1, ORDERS + 1) if _derivative(kind, n)[1] * reach**n <= precision), ORDERS + 1)
+
+
+def _odd(algebra: Algebra, z: Series, reach: float) -> Series:
+    """tanh(z) as z times a polynomial in z^2, for |z| up to ``reach``."""
+    coefficients, relative = _best("tanh", _up(reach), algebra.precision * ROOM)
+    square = algebra.mul(z, z) if len(coefficients) > 1 else z
+    result = algebra.mul(z, algebra.power_sum(coefficients, square))
+    return _more(result, relative * reach)
+
+
+def _exponential(algebra: Algebra, z: Series, high: float) -> Series:
+    """sigm(z) as a polynomial in exp(z), for z up to ``high``: exp of each shape is an atom, at most 1."""
+    coefficients, relative = _best("sigm", math.ceil(high * 4) / 4, algebra.precision * ROOM)
+    product, top, rest = _number(1.0), 0.0, Series({})
+    for shape, terms in algebra.by_shape(z.terms).items():
+        if shape == "rab":
+            rest = Series(terms)
+            continue
+        low, peak = algebra.interval(terms)
+        top += peak
+        lowered = algebra.add(Series(terms), _number(-peak))
+        if not lowered.terms:
+            continue
+        product = algebra.mul(product, algebra.function("exp", lowered.terms, math.exp(max(low - peak, -700.0)), 1.0))
+    total = Series({})
+    power = _number(1.0)
+    for j, coefficient in enumerate(coefficients, start=1):
+        power = algebra.mul(power, product)
+        term = algebra.scale(power, coefficient * math.exp(j * top))
+        if rest.terms:
+            term = algebra.mul(term, _exp(algebra, algebra.scale(rest, j)))
+        total = algebra.add(total, term)
+    return _more(total, relative * math.exp(min(high, 0.0)))
+
+
+def _exp(algebra: Algebra, z: Series) -> Series:
+    reach = algebra.size(z)
+    if reach > 1:
+        raise NotSeparable(f"exp of products up to {reach:.3g}")
+    orders = 1
+    while reach ** (orders + 1) / math.factorial(orders + 1) * 3 > algebra.precision * ROOM:
+        orders += 1
+    series = algebra.power_sum([1 / math.factorial(n) for n in range(orders + 1)], z)
+    return _more(series, 3 * reach ** (orders + 1) / math.factorial(orders + 1))
+
+
+def _taylor(algebra: Algebra, value: Series, kind: str, rest: Series) -> Series:
+    """The function around a point where it has ``value``, in powers of ``rest``."""
+    reach = algebra.size(rest)
+    error = value.error
+    value = Series(value.terms)
+    total, power = value, _number(1.0)
+    for n in range(1, ORDERS + 1):
+        polynomial, largest = _derivative(kind, n)
+        left = largest * reach**n
+        if left <= algebra.precision * ROOM:
+            return _more(total, error + left * 2)
+        power = algebra.mul(power, rest)
+        total = algebra.add(total, algebra.mul(power, algebra.power_sum(polynomial, value)))
+    raise NotSeparable(f"{kind} around a part of one shape, in powers of up to {reach:.3g}")
+
+
+@cache
+def _derivative(kind: str, n: int) -> tuple[tuple[float, ...], float]:
+    """f^(n) / n! as a polynomial in f, lowest power first, and its largest magnitude."""
+    slope = np.polynomial.Polynomial([1, 0, -1] if kind == "tanh" else [0, 1, -1])  # f' in terms of f
+    polynomial = np.polynomial.Polynomial([0, 1])
+    for order in range(1, n + 1):
+        polynomial = polynomial.deriv() * slope / order
+    values = np.linspace(-1 if kind == "tanh" else 0, 1, 401)
+    return tuple(float(c) for c in polynomial.coef), float(np.abs(polynomial(values)).max()) * 1.01
+
+
+@cache
+def _best(kind: str, reach: float, precision: float) -> tuple[tuple[float, ...], float]:
+    """Coefficients of f(z) / t in powers of s, by interpolation at Chebyshev points, and their relative error.
+
+    tanh: t = z, s = z^2, |z| up to ``reach``. sigm: t = s = exp(z), z up to ``reach``; the first belongs to t itself.
+    """
+    top = reach**2 if kind == "tanh" else math.exp(reach)
+
+    def ratio(s: np.ndarray) -> np.ndarray:
+        if kind == "sigm":
+            return 1 / (1 + s)
+        z = np.sqrt(s)
+        series = 1 - s / 3 + 2 * s**2 / 15 - 17 * s**3 / 315 + 62 * s**4 / 2835
+        return np.where(z < 0.02, series, np.tanh(z) / np.where(z > 0, z, 1))
+
+    dense = np.linspace(0, top, 1001)
+    for n in range(1, ORDERS + 1):
+        points = top / 2 * (1 - np.cos(np.pi * (np.arange(n) + 0.5) / n)) if n > 1 else np.zeros(1)
+        fit = np.polynomial.Polynomial.fit(points, ratio(points), n - 1, domain=[0, top] if top else [0, 1])
+        error = float(np.abs(fit(dense) / ratio(dense) - 1).max()) * 1.05
+        if kind == "tanh" and n == 1:
+            error = top / 3
+        elif kind == "sigm" and n == 1:
+            error = top
+        if error <= precision or error < 1e-15:
+            coefficients = fit.convert().coef
+            padded = np.zeros(n)
+            padded[: len(coefficients)] = coefficients
+            return tuple(float(c) for c in padded), error
+    raise NotSeparable(f"{kind} up to {reach:.3g}")
+
+
+def _up(reach: float) -> float:
+    """The next of eight steps between powers of 2: fits are kept."""
+    exponent = math.floor(math.log2(reach)) if reach > 0 else -60
+    return max(2.0**-60, math.ceil(reach / 2.0 ** (exponent - 3)) * 2.0 ** (exponent - 3))
+
+
+def _told(algebra: Algebra, z: Series) -> Series:
+    """Sums of several messages as measured ones."""
+    terms: Terms = {}
+    for shape, part in algebra.by_shape(z.terms).items():
+        terms.update(algebra.of_messages(part) if shape in ("ra", "rb") else part)
+    return Series(terms, z.error)
+
+
+def _split(algebra: Algebra, parts: dict[str, Terms]) -> tuple[Series, Series]:
+    """The part of a single shape that varies most, with the constants; and the rest."""
+
+    def width(shape: str) -> float:
+        low, high = algebra.interval(parts[shape])
+        return high - low
+
+    single = [shape for shape in parts if shape in ("ra", "rb", "ab")]
+    chosen = {""} | ({max(single, key=width)} if single else set())
+    centre: Terms = {}
+    rest: Terms = {}
+    for shape, terms in parts.items():
+        (centre if shape in chosen else rest).update(terms)
+    return Series(centre), Series(rest)
+
+
+def _constant(algebra: Algebra, z: Series, function: Callable[[float], float], kind: str, error: float) -> Series:
+    """Of numbers a number; of free parameters an atom."""
+    if set(z.terms) <= {()}:
+        return Series({(): function(z.terms.get((), 0.0))}, error)
+    low, high = algebra.interval(z.terms)
+    return _more(algebra.function(kind, z.terms, function(low), function(high)), error)
+
+
+def _sign(terms: Terms) -> float:
+    return math.copysign(1.0, terms[min(terms)])
+
+
+def _number(value: float) -> Series:
+    return Series({(): value} if value else {})
+
+
+def _more(series: Series, error: float) -> Series:
+    return Series(series.terms, series.error + error)
+
+
+def _logistic(z: float) -> float:
+    return 1 / (1 + math.exp(-z)) if z > -700 else 0.0
