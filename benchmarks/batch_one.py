@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from lightning_vsml import Cell, State, Tick
-from lightning_vsml.ticks import IMPLEMENTATIONS
+from lightning_vsml.ticks import ROWWISE
 
 A, B, N, M = 784, 10, 16, 8
 
@@ -54,7 +54,7 @@ def main() -> None:
     ticks = (Tick(x=(0,), e=(0,)),) * 2
     runs: dict[str, Callable[[], object]] = {}
     for name in ("reference", "native"):
-        implementation = IMPLEMENTATIONS[name](cell, ticks, ticks, frozenset(range(N)))
+        implementation = ROWWISE[name](cell, ticks, ticks, frozenset(range(N)))
 
         def ours(implementation=implementation) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
             change, message = implementation.learn(state, x, e)

@@ -3,8 +3,8 @@
     python benchmarks/memory.py                               # on the CPU; counted by Linux in pages
     python benchmarks/memory.py --device cuda
 
-Layers and cells are those of ``ticks.py``. memory: the states at rest, and what a step adds to them at its peak less
-inputs, outputs and messages, in multiples of the states.
+Layers and cells are those of ``ticks.py``. numbers: how many float32 numbers a weight takes, the state at rest and what
+a step adds to it at its peak, less inputs, outputs and messages; the module's own weights are not counted.
 """
 
 import argparse
@@ -50,15 +50,16 @@ def main() -> None:
     parser.add_argument("--samples", type=int, nargs="+", default=[1, 16, 64])
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     options = parser.parse_args()
-    ticks = "native" if options.device == "cpu" else "triton"
-    print("| cell | layer | S | states, MB | memory |\n|---|---|---|---|---|")
+    print("| cell | layer | S | planes | numbers a weight |\n|---|---|---|---|---|")
     for name, layer, samples in ((c, l, s) for c in options.cells for l in options.layers for s in options.samples):
         case = Case(layer, samples, CELLS[name](), options.device)
-        states = 2 * case.state.h.numel() * 4
-        messages = 8 * case.R * case.G * (case.A + case.B)
+        weights = case.state[0].numel()
+        G, A, B = case.grid.shape
+        messages = 8 * case.site(case.x).rows * G * (A + B)
         with torch.no_grad():
-            grown = peak(case.step(ticks, case.R), options.device) - messages
-        print(f"| {name} | {layer} | {samples} | {states / 1e6:.0f} | {1 + grown / states:.2f} |", flush=True)
+            grown = peak(case.step("auto"), options.device) - messages
+        numbers = len(case.state) + grown / 4 / weights
+        print(f"| {name} | {layer} | {samples} | {len(case.state)} | {numbers:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ Pure functions, state in, state out; nothing here knows of modules, of autograd 
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from torch import Tensor
 from lightning_vsml.parts import Codec, Protocol, Reach, Stability
 from lightning_vsml.ticks import IMPLEMENTATIONS, Cell, Implementation, Layout, Site, implementation
 from lightning_vsml.ticks.plan.layout import layout
+from lightning_vsml.ticks.products import Products
 from lightning_vsml.ticks.sites import Lookup, Rows
 
 TOLERANCE = 1e-6
@@ -158,6 +159,8 @@ class LearningAlgorithm:
 
         Exactly the identity where ``weights`` is what :meth:`decode` gave, in the precision of ``weights``.
         """
+        if self._decode == (1.0,) and weights.dtype == state.dtype:
+            return weights.clone().unsqueeze(0)
         difference = (weights - self.decode(state).to(weights.dtype)).to(state.dtype)
         return torch.stack([p + difference if at.codes else p for p, at in zip(state, self.layout.planes, strict=True)])
 
@@ -226,10 +229,21 @@ class LearningAlgorithm:
             moved = moved / rows.view(-1, 1, 1, 1)
         return self.stability.settle(state, moved, [abs(plane.scale) for plane in self.layout.planes])
 
+    def history(self) -> dict[str, Any]:
+        """What the next step depends on besides states: the latest plans of products, as plain values."""
+        running = self._implementation
+        return running.history() if isinstance(running, Products) else {}
+
+    def go_on(self, history: Mapping[str, Any]) -> None:
+        """Continue with the plans of a :meth:`history`: a run that is resumed then rounds as it would have."""
+        running = self._implementation
+        if isinstance(running, Products) and history:
+            running.go_on(history)
+
     def exact_calls(self) -> tuple[int, str]:
         """How many calls took exact ticks because products would not have kept the tolerance, and why the last did."""
         running = self._implementation
-        return getattr(running, "exact_calls", 0), getattr(running, "reason", "")
+        return (running.exact_calls, running.reason) if isinstance(running, Products) else (0, "")
 
     def _site(self, state: Tensor, x: Tensor | Site) -> Site:
         G, A, B = state.shape[1:]
@@ -241,8 +255,7 @@ class LearningAlgorithm:
         known = vars(self).get("_silent")
         if known is None:
             running = self._implementation
-            probe = getattr(running, "is_silent", None)
-            known = bool(probe is not None and site.rows and probe(site.select(state), site))
+            known = isinstance(running, Products) and bool(site.rows) and running.is_silent(site.select(state), site)
             vars(self)["_silent"] = known
         return known
 

@@ -9,8 +9,8 @@ backward message, glue carries the message to the layers before. No gradient pas
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
-from typing import NamedTuple
+from functools import cache, partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ from lightning_vsml.health import Health
 from lightning_vsml.mapping import map_layers
 from lightning_vsml.measure import Measurements
 from lightning_vsml.tape import Call, Tape
-from lightning_vsml.ticks import Layout
+from lightning_vsml.ticks import Layout, Site
 from lightning_vsml.ticks.sites import empty_grid
 
 FORWARD = ("cell", "module")
@@ -109,8 +109,8 @@ class Bridge:
         gradients = self._gradients(tape, loss)
         changes: dict[str, Change] = {}
         for call in tape.reverse(loss):
-            x, e, change = self._learn(call, scale, samples)
-            health.watch(call.name, x, e, self.states[call.name], change)
+            site, e, change = self._learn(call, scale, samples)
+            health.watch(call.name, site, e, self.states[call.name], change)
             changes[call.name] = changes[call.name].plus(change) if call.name in changes else change
         self.beyond_reach |= health.verify(loss, step)
         self.reached.update(changes)
@@ -212,8 +212,8 @@ class Bridge:
                     grid.observe(input)
         return self.tape.record(name, input, output, sent) if recording else output
 
-    def _learn(self, call: Call, scale: float, samples: int) -> tuple[Tensor, Tensor, Change]:
-        """Feedback in, backward message out: returns x and e, in the layouts of the site, and the layer's change."""
+    def _learn(self, call: Call, scale: float, samples: int) -> tuple[Site, Tensor, Change]:
+        """Feedback in, backward message out: returns the site, e and the layer's change."""
         grid, algorithm, state = self.grids[call.name], self.algorithms[call.name], self.states[call.name]
         assert call.leaf.grad is not None
         dtype = algorithm.cell.W.dtype
@@ -222,14 +222,15 @@ class Bridge:
         exact, _ = algorithm.exact_calls()
         with torch.no_grad():
             e = grid.feedback(call.leaf.grad.to(dtype)) * -scale  # e = -S dLoss/dy, times the gain
-            change, message = algorithm.learn(state, site.detach(), e, samples, call.sent)
+            used = site.detach()
+            change, message = algorithm.learn(state, used, e, samples, call.sent)
         now, reason = algorithm.exact_calls()
         if now > exact:
             self.exact_ticks[call.name] = reason
         call.send_back(site.x, message / -scale)
         if self.measurements is not None:
             self.measurements.learned(call.name, algorithm, state, site, e, message)
-        return site.x.detach(), e, change
+        return used, e, change
 
     def _gradients(self, tape: Tape, loss: Tensor) -> dict[str, Tensor]:
         """The true gradient of each layer's weights ``(G, A, B)``, where it is to be compared."""
@@ -257,6 +258,15 @@ class Bridge:
         weight = self.grids[name].layer.weight
         return weight.device, torch.float64 if weight.dtype == torch.float64 else torch.float32
 
+    def history(self) -> list[dict[str, Any]]:
+        """What the next step depends on besides the states, see :meth:`LearningAlgorithm.history`."""
+        return [algorithm.history() for algorithm in dict.fromkeys(self.algorithms.values())]
+
+    def go_on(self, history: list[dict[str, Any]]) -> None:
+        """Continue as the run that had this history."""
+        for algorithm, its in zip(dict.fromkeys(self.algorithms.values()), history, strict=False):
+            algorithm.go_on(its)
+
     def state_dict(self) -> dict[str, dict[str, Tensor]]:
         """The states by layer, as plain tensors."""
         return {name: {"planes": state} for name, state in self.states.items()}
@@ -282,30 +292,42 @@ class _Seen(NamedTuple):
 
     Attributes:
         places: addresses and versions of its parameters: changes that autograd can see.
-        bits: sum of their bits as integers: changes through ``.data`` show in it. Only where it is cheap: on the CPU,
-            and not for Embeddings, which are large where few of their vectors change.
+        marks: sums over them: changes through ``.data`` show in these. Only where it is cheap: on the CPU, and not for
+            Embeddings, which are large where few of their vectors change.
     """
 
     places: tuple[tuple[int, int], ...]
-    bits: tuple[int, ...]
+    marks: tuple[Tensor, ...]
 
     @classmethod
     def of(cls, grid: Grid) -> "_Seen":
         """As they are now."""
         places = tuple((parameter.data_ptr(), parameter._version) for parameter in grid.parameters)
         cheap = grid.layer.weight.device.type == "cpu" and not isinstance(grid, EmbeddingGrid)
-        return cls(places, tuple(map(_bits, grid.parameters)) if cheap else ())
+        return cls(places, tuple(sums for p in grid.parameters for sums in _marks(p)) if cheap else ())
 
     def unchanged(self, grid: Grid) -> bool:
         """Whether they still are that."""
-        return self == self.of(grid)
+        now = self.of(grid)
+        return self.places == now.places and all(map(torch.equal, self.marks, now.marks))
 
 
-def _bits(parameter: Tensor) -> int:
-    flat = parameter.detach().reshape(-1)
-    wide = flat.element_size() * flat.numel() % 8 == 0 and flat.storage_offset() * flat.element_size() % 8 == 0
-    kinds = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-    return int(flat.view(torch.int64 if wide else kinds[flat.element_size()]).sum())
+def _marks(parameter: Tensor) -> tuple[Tensor, ...]:
+    """The sum of all bits, in which any one change shows, and random sums of every row, in which exchanges do."""
+    values = parameter.detach()
+    if values.dim() < 2:
+        return (values.clone(),)
+    rows = values.reshape(len(values), -1)
+    kind = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[values.element_size()]
+    bits = rows.reshape(-1).view(kind)
+    if bits.numel() * bits.element_size() % 8 == 0 and bits.storage_offset() * bits.element_size() % 8 == 0:
+        bits = bits.view(torch.int64)
+    return bits.sum(), torch.mv(rows, _weights(rows.shape[1], rows.dtype))
+
+
+@cache
+def _weights(n: int, dtype: torch.dtype) -> Tensor:
+    return torch.rand(n, generator=torch.Generator().manual_seed(n)).to(dtype)
 
 
 def _planes(name: str, parts: dict[str, Tensor], layout: Layout) -> Tensor:

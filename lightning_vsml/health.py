@@ -7,7 +7,8 @@ from torch import Tensor
 
 from lightning_vsml.algorithm import Change
 from lightning_vsml.parts import Reach
-from lightning_vsml.ticks.products.ranges import interval, intervals
+from lightning_vsml.ticks import Site
+from lightning_vsml.ticks.ranges import interval, intervals
 
 
 class NonFiniteError(ArithmeticError):
@@ -26,10 +27,10 @@ class Health:
         self._infinite: list[str] = []
         self._beyond: set[tuple[str, str]] = set()
 
-    def watch(self, layer: str, x: Tensor, e: Tensor, state: Tensor, change: Change) -> None:
-        """Note a call of ``layer``: input, feedback, state (whose first plane is the weight), and how it changes."""
+    def watch(self, layer: str, site: Site, e: Tensor, state: Tensor, change: Change) -> None:
+        """Note a call of ``layer``: site, feedback, state (whose first plane is the weight), and how it changes."""
         for what, ends, limit in (
-            ("input", interval(x), self.reach.x),
+            ("input", site.range, self.reach.x),
             ("feedback", interval(e), self.reach.e),
             ("weights", intervals(state)[0], self.reach.w),
         ):

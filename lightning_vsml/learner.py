@@ -131,6 +131,8 @@ class VSMLLearner(Callback):
             forward=self.forward,
             states=self._states(resumed) if resumed else None,
         )
+        if resumed:
+            bridge.go_on(resumed.get("history", []))
         self._bridge, self._warned, self._used_directly, self._next_picture = bridge, set(), set(), 0
         self._told_exact = set()
         self._takeover = TakeOver(
@@ -195,6 +197,7 @@ class VSMLLearner(Callback):
             "algorithm": self.algorithm.name,
             "fingerprint": self.algorithm.fingerprint,
             "states": self._bridge.state_dict() if self._bridge is not None else {},
+            "history": self._bridge.history() if self._bridge is not None else [],
         }
 
     def on_exception(self, *_: Any) -> None:

@@ -127,7 +127,9 @@ def learn(
                 sent = algorithm.send(state, inputs[-1] if differentiable else inputs[-1].detach())
             told.append(sent)
             y_rows = sent[0] if differentiable else sent[0].detach().contiguous()
-            outputs.append(y_rows if differentiable else y_rows.requires_grad_())
+            if not y_rows.requires_grad:  # also where what is learned has no part in the forward ticks
+                y_rows = y_rows.detach()
+            outputs.append(y_rows if y_rows.requires_grad else y_rows.requires_grad_())
             x = layer.output(y_rows, shape)
         (g,) = torch.autograd.grad(loss(x, y), outputs[-1], create_graph=differentiable)
     learned: list[Tensor] = []

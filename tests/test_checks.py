@@ -193,7 +193,7 @@ def test_saturation_is_named_once_per_layer() -> None:
 def test_weights_beyond_reach_are_named_once() -> None:
     net = mlp()
     net[2].weight.data[1, 3] = 1e6
-    with pytest.warns(UserWarning, match=r"the weights of net.2 exceed ±32768, .* Scale the targets") as caught:
+    with pytest.warns(UserWarning, match=r"the weights of net.2 exceed ±524288, .* Scale the targets") as caught:
         trainer(VSMLLearner(lr=1e-9), max_steps=3).fit(Module(net), classification())
     assert sum("the weights of" in str(warning.message) for warning in caught) == 1
 

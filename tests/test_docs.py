@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from lightning_vsml.grids import GRIDS
-from lightning_vsml.ticks import IMPLEMENTATIONS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -18,16 +17,15 @@ HEADING = re.compile(r"^#+ +(.*?) *$", re.MULTILINE)
 
 
 @pytest.fixture
-def _registries() -> Iterator[None]:
+def _registry() -> Iterator[None]:
     """What a page registers is gone afterwards."""
-    kept = [(registry, dict(registry)) for registry in (GRIDS, IMPLEMENTATIONS)]
+    before = dict(GRIDS)
     yield
-    for registry, before in kept:
-        registry.clear()
-        registry.update(before)
+    GRIDS.clear()
+    GRIDS.update(before)
 
 
-@pytest.mark.usefixtures("_registries")
+@pytest.mark.usefixtures("_registry")
 @pytest.mark.parametrize("page", ["index.md", "extending.md"])
 def test_python_blocks_run_one_after_another(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -114,7 +114,7 @@ def test_forward_after_learning_reads_the_new_weight() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"dtype": torch.float16}, "codec.encode should be 1, so that a weight survives; got inf"),
+        ({"dtype": torch.float16}, "codec.encode should be 1, so that a weight survives; got nan"),
         ({"lr": 0.0}, "lr should be positive"),
         ({"k": -1.0}, "k should be positive"),
     ],

@@ -11,9 +11,6 @@ States are kept as planes (:mod:`~lightning_vsml.ticks.plan.layout`), inputs and
 * ``forward(planes, site)``: run the forward ticks, give what every channel sends out;
 * ``learn(planes, site, e, own, scales)``: run the learn ticks, give the summed changes of the planes and the backward
   message; ``own`` is what neurons tell their own synapses, where the ticks feed it.
-
-``torch.compile`` was measured in their place (``benchmarks/ticks.py --layers 784x32 --samples 64 --torch-compile``, two
-CPU cores): 10 ms for a step of ``backprop``, after 5 s of compiling for that size alone.
 """
 
 from collections.abc import Sequence

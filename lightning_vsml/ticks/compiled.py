@@ -34,7 +34,7 @@ def eager(cell: Cell) -> type[Fused | Reference]:
     return Fused if not learns and cell.W.count_nonzero() * 2 <= cell.W.numel() else Reference
 
 
-def _has_memory(tensor: Tensor) -> bool:
+def has_memory(tensor: Tensor) -> bool:
     """Whether a kernel can read it: within ``torch.vmap`` it can't."""
     try:
         tensor.data_ptr()
@@ -82,7 +82,7 @@ class Compiled(ABC):
         return self._run("learn", state, x, carry(self.outputs["learn"].carried, e, own))
 
     def _leaves(self, *tensors: Tensor) -> bool:
-        if any(tensor.numel() == 0 or not _has_memory(tensor) for tensor in tensors):
+        if any(tensor.numel() == 0 or not has_memory(tensor) for tensor in tensors):
             return True
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (*tensors, *self.cell)):
             return True

@@ -1,6 +1,7 @@
 """Every tick implementation against the reference, over random cells, protocols and shapes."""
 
 import importlib.util
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,12 +10,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lightning_vsml import programs
-from lightning_vsml.ticks import IMPLEMENTATIONS, Cell, State, Tick, fastest, fused
+from lightning_vsml.ticks import ROWWISE, Cell, Native, Products, State, Tick, fused
 from lightning_vsml.ticks.compiled import eager
 from lightning_vsml.ticks.plan import structure
 
 HAS_TRITON = importlib.util.find_spec("triton") is not None
-EXACT = sorted(set(IMPLEMENTATIONS) - {"triton-fast"})
+EXACT = sorted(set(ROWWISE) - {"triton-fast"})
 MESSAGES = 2  # own messages of random cells
 
 
@@ -83,9 +84,9 @@ def compare(
     state = State(*(torch.rand(2, G, A, B, N, dtype=torch.float64) * 2 - 1))
     x, e = torch.randn(R, G, A, dtype=torch.float64), torch.randn(R, G, B, dtype=torch.float64)
     told = torch.randn(R, G, B, MESSAGES, dtype=torch.float64)
-    reference = IMPLEMENTATIONS["reference"](cell, forward, learn, codec)
+    reference = ROWWISE["reference"](cell, forward, learn, codec)
     own = Cell(*(p.to(device, dtype) for p in cell))
-    twin = IMPLEMENTATIONS[name](own, forward, learn, codec)
+    twin = ROWWISE[name](own, forward, learn, codec)
     plans = structure.plan_protocol(own, forward, learn, codec)  # what rounds to 0 or 1 depends on the dtype
 
     def check(ours: Tensor, theirs: Tensor) -> None:
@@ -151,16 +152,16 @@ def test_a_population_is_its_members(name: str, rows: int, N: int) -> None:
     state = State(*(torch.rand(2, 6, 3, 4, N, dtype=torch.float64)))
     x, e = torch.randn(rows, 6, 3, dtype=torch.float64), torch.randn(rows, 6, 4, dtype=torch.float64)
     told = torch.randn(rows, 6, 4, MESSAGES, dtype=torch.float64)
-    change, message = IMPLEMENTATIONS["reference"](population, forward, learn, frozenset([0])).learn(state, x, e, told)
+    change, message = ROWWISE["reference"](population, forward, learn, frozenset([0])).learn(state, x, e, told)
     for k, cell in enumerate(cells):
         part = slice(2 * k, 2 * k + 2)
-        alone = IMPLEMENTATIONS["reference"](cell, forward, learn, frozenset([0]))
+        alone = ROWWISE["reference"](cell, forward, learn, frozenset([0]))
         own, own_message = alone.learn(State(*(s[part] for s in state)), x[:, part], e[:, part], told[:, part])
         torch.testing.assert_close(change.c[part], own.c)
         torch.testing.assert_close(message[:, part], own_message)
 
 
-@pytest.mark.parametrize("name", sorted(set(EXACT) - {"reference"}))
+@pytest.mark.parametrize("name", [*sorted(set(EXACT) - {"reference"}), "products"])
 def test_many_steps_stay_together(name: str) -> None:
     """What is left out is read by nothing: learning steps of backprop end alike."""
     steps = 15 if name == "triton" else 50  # interpreted
@@ -186,20 +187,27 @@ def test_fast_approximations_stay_near() -> None:
     compare("triton-fast", torch.float32, 1e-2, cell, (33, 1, 30, 10), (Tick(x=(0,)),), (Tick(x=(1,), e=(0,)),))
 
 
-def test_the_fastest_is_chosen_by_device_and_zeros() -> None:
-    cell = programs.backprop().cell
-    assert fastest(cell) is IMPLEMENTATIONS["native"]
-    assert eager(cell) is IMPLEMENTATIONS["fused"]
-    assert eager(random_cell(16, 1.0, False)) is IMPLEMENTATIONS["reference"]
-    assert eager(cell._replace(W=cell.W.clone().requires_grad_())) is IMPLEMENTATIONS["reference"]
+def test_the_fastest_is_chosen_by_zeros() -> None:
+    """Products for sparse cells; for dense ones and for populations, whose members may diverge, compiled ticks."""
+    algorithm = programs.backprop()
+    cell = algorithm.cell
+    assert isinstance(algorithm._implementation, Products)
+    dense = random_cell(5, 1.0, False)._replace(P_f=torch.randn(5, 1).double())
+    population = Cell.stack([cell, cell])
+    for other in (replace(algorithm, cell=dense, fine=False), replace(algorithm, cell=population)):
+        assert isinstance(other._implementation.ticks, Native)
+    assert eager(cell) is ROWWISE["fused"]
+    assert eager(random_cell(16, 1.0, False)) is ROWWISE["reference"]
+    assert eager(cell._replace(W=cell.W.clone().requires_grad_())) is ROWWISE["reference"]
 
 
 def test_slicing_over_rows_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     algorithm = programs.backprop(dtype=torch.float64).on("fused")
     state, x, e = algorithm.encode(torch.randn(1, 4, 5).double()), torch.randn(7, 1, 4).double(), torch.randn(7, 1, 5)
-    whole = algorithm.learn(state, x, e.double(), samples=7)
+    whole, message = algorithm.learn(state, x, e.double(), samples=7)
     monkeypatch.setattr(fused, "SLICE_ELEMENTS", 2 * 4 * 5 * 5)
-    torch.testing.assert_close(algorithm.learn(state, x, e.double(), samples=7), whole, rtol=1e-12, atol=1e-12)
+    sliced, sliced_message = algorithm.learn(state, x, e.double(), samples=7)
+    torch.testing.assert_close((sliced.planes, sliced_message), (whole.planes, message), rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", EXACT)
@@ -212,7 +220,7 @@ def test_ticks_are_differentiable(name: str) -> None:
 
     def out(*parameters: Tensor) -> tuple[Tensor, ...]:
         """Through the own messages too."""
-        implementation = IMPLEMENTATIONS[name](Cell(*parameters), *ticks, frozenset([0]))
+        implementation = ROWWISE[name](Cell(*parameters), *ticks, frozenset([0]))
         y = implementation.forward(state, x)
         change, message = implementation.learn(state, x, e, y[..., 1:])
         return change.c, message, y[..., 0]
@@ -229,9 +237,7 @@ def test_gradients_through_own_messages_are_the_references(N: int) -> None:
     gradients = []
     for name in ("fused", "reference"):
         inputs = [tensor.clone().requires_grad_() for tensor in (*cell, told)]
-        change, message = IMPLEMENTATIONS[name](Cell(*inputs[:-1]), *ticks, frozenset(range(N))).learn(
-            state, x, e, inputs[-1]
-        )
+        change, message = ROWWISE[name](Cell(*inputs[:-1]), *ticks, frozenset(range(N))).learn(state, x, e, inputs[-1])
         (change.c.square().sum() + message.square().sum()).backward()
         gradients.append([tensor.grad for tensor in inputs if tensor is not inputs[4]])  # P_f has no part in it
     torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-9)
@@ -243,13 +249,13 @@ def test_gradients_through_own_messages_are_the_references(N: int) -> None:
 def test_own_messages_that_are_missing(name: str, told: int | None) -> None:
     dtype = torch.float32 if name == "triton" else torch.float64
     cell, state = random_cell(3, 0.5, False, dtype), State(*torch.rand(2, 1, 3, 4, 3, dtype=dtype))
-    implementation = IMPLEMENTATIONS[name](cell, (Tick(x=(0,)),), (Tick(own=(0, 1)),), frozenset([0]))
+    implementation = ROWWISE[name](cell, (Tick(x=(0,)),), (Tick(own=(0, 1)),), frozenset([0]))
     x, e = torch.zeros(2, 1, 3, dtype=dtype), torch.zeros(2, 1, 4, dtype=dtype)
     with pytest.raises(ValueError, match=rf"own should hold the 2 own messages that the ticks feed, got {told or 0}"):
         implementation.learn(state, x, e, None if told is None else e.unsqueeze(-1))
 
 
-@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize("name", [*EXACT, "products"])
 def test_torch_transforms_apply(name: str) -> None:
     """vmap and func.grad see tensors that a kernel can't read."""
     algorithm = programs.backprop(dtype=torch.float64).on(name)
@@ -272,12 +278,12 @@ def test_a_cell_that_learns_is_run_as_it_is_now(name: str, N: int) -> None:
     cell = Cell(*(p.to(device, torch.float32).requires_grad_() for p in random_cell(N, 0.5, False)))
     ticks, x = ((Tick(x=(0,)),), (Tick(x=(0,), e=(0,)),)), torch.randn(5, 1, 3, device=device)
     state = State(*torch.rand(2, 1, 3, 4, N, device=device))
-    implementation = IMPLEMENTATIONS[name](cell, *ticks, frozenset([0]))
+    implementation = ROWWISE[name](cell, *ticks, frozenset([0]))
     with torch.no_grad():
         before = implementation.forward(state, x)
         for parameter in cell:
             parameter.add_(0.1)
         after = implementation.forward(state, x)
-        fresh = IMPLEMENTATIONS["reference"](cell, *ticks, frozenset([0])).forward(state, x)
+        fresh = ROWWISE["reference"](cell, *ticks, frozenset([0])).forward(state, x)
     assert not torch.allclose(before, after)
     torch.testing.assert_close(after, fresh, rtol=1e-4, atol=1e-5)

@@ -4,6 +4,7 @@ import logging
 import subprocess
 import sys
 from copy import deepcopy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,15 +12,13 @@ from helpers import Module, classification, cross_entropy, relative_differences,
 from torch import nn
 
 from lightning_vsml import VSMLLearner, programs
-from lightning_vsml.ticks import IMPLEMENTATIONS, compiled, fastest
+from lightning_vsml.ticks import Triton, compiled
 from lightning_vsml.ticks import triton as triton_ticks
 
 COMPILE = """
 import torch, triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from lightning_vsml import Tick, programs
-from lightning_vsml.ticks.triton import Triton
 from lightning_vsml.ticks.triton.dense import dense
 
 def build(kernel, pointers, **constants):
@@ -29,14 +28,7 @@ def build(kernel, pointers, **constants):
     made = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": 4})
     print(kernel.__name__, "tanh.approx" in made.asm["ptx"], len(made.asm["cubin"]) > 1000)
 
-algorithm = programs.backprop()
-cell = algorithm.cell._replace(P_f=algorithm.cell.P_f.repeat(1, 2))  # an own message, fed besides e
-learn = (Tick(x=(1,), e=(0,)), Tick(x=(1,), own=(0,)))
-ticks = Triton(cell, algorithm.protocol.forward, learn, frozenset([0, 1]))
 for fast in (False, True):
-    for phase in ("forward", "learn"):
-        kernel = getattr(ticks._kernels._module, phase)
-        build(kernel, {"p", "h", "c", "x", "e", "changes", "message"}, BA=16, BB=16, FAST=fast)
     build(dense, {"W", "V", "U", "b", "P", "h", "c", "x", "e", "changes", "message"}, N=16, UNITS=16, TICKS=2,
           CARRIED=2, MESSAGES=1, BACKWARD=True, BA=2, BB=16, FAST=fast, PRECISION="tf32" if fast else "ieee")
 """
@@ -48,8 +40,7 @@ def test_kernels_compile_for_hopper(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", COMPILE], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    kernels = ("forward", "learn", "dense")
-    assert done.stdout.split("\n")[:-1] == [f"{kernel} {fast} True" for fast in (False, True) for kernel in kernels]
+    assert done.stdout.split("\n")[:-1] == [f"dense {fast} True" for fast in (False, True)]
 
 
 @pytest.mark.parametrize("obstacle", ["no Triton", "another device", "another dtype"])
@@ -66,7 +57,7 @@ def test_where_triton_does_not_apply_torch_runs(
     triton_ticks._installed.cache_clear()
     logger = logging.getLogger("lightning_vsml")
     logger.addHandler(caplog.handler)
-    algorithm = programs.backprop(dtype=dtype)
+    algorithm = replace(programs.backprop(dtype=dtype), fine=False)
     state, x = algorithm.encode(torch.randn(1, 6, 4)), torch.randn(5, 1, 6, dtype=dtype)
     assert torch.equal(algorithm.on("triton").forward(state, x), algorithm.on("fused").forward(state, x))
     logger.removeHandler(caplog.handler)
@@ -76,7 +67,7 @@ def test_where_triton_does_not_apply_torch_runs(
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("ticks", ["auto", "triton", "fused", "reference"])
+@pytest.mark.parametrize("ticks", ["auto", "fused", "reference"])
 def test_a_network_on_a_gpu_follows_sgd(ticks: str) -> None:
     net = nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 4))
     data, ends = classification(160, (6,)), []
@@ -89,5 +80,8 @@ def test_a_network_on_a_gpu_follows_sgd(ticks: str) -> None:
 
 
 @pytest.mark.gpu
-def test_a_gpu_gets_triton() -> None:
-    assert fastest(programs.backprop().to("cuda").cell) is IMPLEMENTATIONS["triton"]
+def test_dense_cells_get_triton_on_a_gpu() -> None:
+    algorithm = programs.backprop()
+    W = algorithm.cell.W + torch.randn_like(algorithm.cell.W)
+    dense = replace(algorithm, cell=algorithm.cell._replace(W=W), fine=False).to("cuda")
+    assert isinstance(dense._implementation.ticks, Triton)

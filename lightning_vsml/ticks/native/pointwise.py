@@ -1,7 +1,7 @@
 """Elementwise programs on the CPU: compiled once for all of them."""
 
 import ctypes
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 
 import torch
@@ -43,7 +43,7 @@ def kernel(dtype: torch.dtype) -> "ctypes._FuncPointer | None":
     return found.pointwise
 
 
-@cache
+@lru_cache(256)
 def _ops(ops: tuple[tuple[int, int, int, int, float], ...]) -> "ctypes.Array[_Op]":
     return (_Op * len(ops))(*(_Op(*op) for op in ops))
 

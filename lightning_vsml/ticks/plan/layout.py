@@ -7,6 +7,7 @@ each that is left.
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -131,11 +132,11 @@ class _Trial:
         self.ticks.cell = Cell(*(parameter.detach().double().cpu() for parameter in cell))
         self.G, self.rows, self.A, self.B = cell.population or 1, 8, 5, 4
         self.shape = (self.G, self.A, self.B, cell.units)
-        self.generator = torch.Generator().manual_seed(0)
+        self.generator = np.random.RandomState(0)  # torch's would not run within torch.vmap
 
     def random(self, *shape: int) -> Tensor:
         """Normally distributed."""
-        return torch.randn(shape, generator=self.generator, dtype=torch.float64)
+        return torch.from_numpy(np.asarray(self.generator.standard_normal(shape)))
 
     def step(self, state: State, x: Tensor, e: Tensor) -> tuple[State, list[Tensor]]:
         """A learning step: the state after it, and the messages of both phases."""
@@ -182,9 +183,11 @@ def _read(trial: _Trial, groups: list[Group], encode: Tensor, codec: frozenset[i
         state, _ = trial.step(state, *trial.batch())
         earlier = state if step == STEPS // 4 else earlier
     batch = trial.batch()
-    while True:
-        before, messages = trial.step(state, *batch)
-        for group in groups:
+    before, messages = trial.step(state, *batch)
+    removed = True
+    while removed:
+        removed = False
+        for group in list(groups):
             if any(part and u in codec for (part, u), _ in group):
                 continue
             other = State(state.h.clone(), state.c.clone())
@@ -195,10 +198,8 @@ def _read(trial: _Trial, groups: list[Group], encode: Tensor, codec: frozenset[i
             for (part, unit), _ in (elsewhere[0] for elsewhere in groups if elsewhere is not group):
                 pairs.append((after[part][..., unit], before[part][..., unit]))
             if all(bool((new - old).abs().max() <= rounding * old.abs().max()) for new, old in pairs):
-                groups = [one for one in groups if one is not group]
-                break
-        else:
-            return groups
+                groups, removed = [one for one in groups if one is not group], True
+    return groups
 
 
 def _alike(group: Group, after: State, memory: tuple[bool, ...], fixed: bool = False) -> list[Group]:

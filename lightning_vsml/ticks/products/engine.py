@@ -1,25 +1,29 @@
 """Plans for the ranges that a call's tensors lie in, and the call."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lightning_vsml.ticks.cell import Cell, Tick, carried
+from lightning_vsml.ticks.compiled import has_memory
 from lightning_vsml.ticks.plan.layout import Layout
 from lightning_vsml.ticks.plan.structure import plan_protocol
 from lightning_vsml.ticks.products.algebra import Algebra, Interval, NotSeparable, Terms, TooCoarse
 from lightning_vsml.ticks.products.phases import Ranges, Tracer
 from lightning_vsml.ticks.products.planned import Planned, assemble
-from lightning_vsml.ticks.products.ranges import Declared, around, interval, intervals, outward
 from lightning_vsml.ticks.products.ranks import NOTHING
 from lightning_vsml.ticks.products.run import Run
 from lightning_vsml.ticks.products.values import Values
+from lightning_vsml.ticks.ranges import Declared, around, interval, intervals, outward
 from lightning_vsml.ticks.rowwise import RowWise
 from lightning_vsml.ticks.sites import Lookup, Site
 
 PRECISIONS = (0.03, 1e-3, 1e-6, 1e-9)  # of series, over the tolerance: more where much cancels
 
+PLANS = 128  # that are kept, each up to some hundred kilobytes
 LATEST = 16  # plans that are tried for a call, before a new one is made
 
 
@@ -66,6 +70,30 @@ class Products:
     def recent(self) -> list[tuple[str, Ranges]]:
         """Phase and ranges of the plans that the last eight calls took."""
         return [key for key, call in self._used.items() if call > self.calls - 8]
+
+    def history(self) -> dict[str, list[Any]]:
+        """The ranges that the latest plans were made for, as plain values: with them a run goes on as it would have."""
+        return {phase: [[list(names), declared] for names, declared, _ in some] for phase, some in self._latest.items()}
+
+    def go_on(self, history: Mapping[str, list[Any]]) -> None:
+        """Plan for what :meth:`history` gave."""
+        for phase, some in history.items():
+            self._latest[phase] = []
+            for names, declared in some:
+                ends = [(float(low), float(high)) for low, high in declared]
+                # of the sums that are measured the polynomials have to be known: planning finds them
+                messages = len(ends) - 1 - len(self.layout.planes) - len(names)
+                while not set(names) <= set(self._sums[phase]):
+                    before = len(self._sums[phase])
+                    measured = [name for name in names if name in self._sums[phase]]
+                    kept = ends[: len(ends) - len(names)] + [ends[names.index(n) - len(names)] for n in measured]
+                    with suppress(NotSeparable):
+                        self._plan(phase, Ranges.of(kept, messages, measured))
+                    if len(self._sums[phase]) == before:
+                        break
+                else:
+                    plan = self.planned(phase, Ranges.of(ends, messages, names))
+                    self._latest[phase].append((tuple(names), ends, plan))
 
     def forward(self, planes: Tensor, site: Site) -> list[Tensor]:
         """What every channel sends out, as ``rb``: the layer's output, then own messages.
@@ -125,6 +153,9 @@ class Products:
     def _for(self, phase: str, planes: Tensor, site: Site, e: Sequence[Tensor]) -> Planned | None:
         """The plan for a call; ``None`` where it takes the exact ticks."""
         self.calls += 1
+        if not has_memory(site.x) or not has_memory(planes):  # nobody can tell where its values lie
+            self.exact_calls, self.reason = self.exact_calls + 1, f"{phase}: within torch.vmap or torch.func"
+            return None
         with torch.no_grad():
             try:
                 return self._plan_for(phase, planes, site, e)
@@ -134,7 +165,7 @@ class Products:
                 return None
 
     def _plan_for(self, phase: str, planes: Tensor, site: Site, e: Sequence[Tensor]) -> Planned:
-        low, high = interval(site.x)
+        low, high = site.range
         if site.bias or site.sparse:
             low, high = min(low, 0.0 if site.sparse else 1.0), max(high, 1.0)
         leaves = [(low, high), *(interval(message) for message in e), *intervals(planes)]
@@ -189,6 +220,9 @@ class Products:
         """
         key = (phase, ranges)
         if key not in self._planned:
+            while len(self._planned) >= PLANS:  # the oldest first
+                self._used.pop(old := next(iter(self._planned)), None)
+                del self._planned[old]
             try:
                 self._planned[key] = self._plan(phase, ranges)
             except NotSeparable as error:

@@ -12,6 +12,7 @@ from lightning_vsml.ticks.products.ranks import Grid, Product, products
 from lightning_vsml.ticks.products.refit import refitted
 
 MOST = 32  # products of a message or change: with more, exact ticks are faster
+SILENT = 1e-6  # what an input of 0 sends or changes, over the largest: below it that is nothing
 SMALLEST, LARGEST = 1e-28, 1e28  # of a number or a factor: their products are to be float32 numbers
 
 
@@ -49,7 +50,13 @@ class Planned(NamedTuple):
         places = (place for place, atom in enumerate(self.algebra.atoms) if atom.kind == "x")
         grid = Grid(self.algebra, leaf=(next(places), np.zeros(1)))
         parts = [*self.messages[: 0 if self.changes else None], *(change.products for change in self.changes)]
-        return all(not np.any(grid.polynomial(product.ra.items())) for part in parts for product in part)
+        full = Grid(self.algebra)
+
+        def vanishes(product: Product) -> bool:
+            size = np.abs(full.polynomial(product.ra.items())).max()
+            return bool(np.abs(grid.polynomial(product.ra.items())).max() <= SILENT * size)
+
+        return all(vanishes(product) for part in parts for product in part)
 
 
 def assemble(algebra: Algebra, phase: Phase, tolerance: float, floors: Sequence[float]) -> Planned:

@@ -193,14 +193,14 @@ def named(algebra: Algebra, series: Series) -> Series:
     grid = Grid(algebra)
     allowed = algebra.precision * 0.1 * sum(abs(c) * algebra.bound(m) for m, c in spread.items())
     rest = Series({m: c for m, c in series.terms.items() if m not in spread}, series.error)
-    matrices: dict[tuple[bool, Monomial], dict[tuple[Monomial, Monomial], float]] = {}
+    matrices: dict[tuple[bool, bool, Monomial], dict[tuple[Monomial, Monomial], float]] = {}
     for monomial, c in spread.items():
         p, q, g = (_part(algebra, monomial, shape) for shape in SHAPES)
         fixed, pair = (g, (p, q)) if p and q else ((), (p or q, g))
-        matrices.setdefault((bool(p), fixed), {})[pair] = c
+        matrices.setdefault((bool(p), bool(q), fixed), {})[pair] = c
     terms: Terms = {}
     error = 0.0
-    for (_, fixed), matrix in matrices.items():
+    for (_, _, fixed), matrix in matrices.items():
         for factors in low_rank(grid, matrix, allowed / max(algebra.bound(fixed), 1e-300)):
             both, size = list(fixed), 1.0
             for factor in factors:

@@ -48,7 +48,7 @@ def refitted(algebra: Algebra, terms: Terms, tolerance: float) -> Terms:
             if np.abs(at_dense - turned).max() < 1e-11 * scale
             else 0
         )
-    zeros = 1 if parity < 0 or (symmetric and abs(float(values(np.zeros(1))[0])) < 1e-13 * scale) else 0
+    zeros = 1 if parity < 0 or (low <= 0 <= high and abs(float(values(np.zeros(1))[0])) < tolerance * scale) else 0
     step = 2 if parity else 1
     ends = (0.0, size**2) if parity else (low, high)
     angles = (np.arange(NODES) + 0.5) * np.pi / NODES

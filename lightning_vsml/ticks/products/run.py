@@ -25,7 +25,7 @@ class Run:
             tensor.requires_grad for tensor in (planes, site.x, *e, *cell)
         )
         self._rooms: list[Tensor] = []
-        if not self.differentiable and planes.device.type == "cpu" and _has_memory(planes):
+        if not self.differentiable and planes.device.type == "cpu":
             for shape, program in plan.programs.items():
                 self._compute(shape, program)
 
@@ -101,10 +101,6 @@ def _plus(total: Tensor | None, term: Tensor) -> Tensor:
     if total is None:
         return term
     return total + term if total.requires_grad or term.requires_grad else total.add_(term)
-
-
-def _has_memory(tensor: Tensor) -> bool:
-    return not torch._C._functorch.is_batchedtensor(tensor)
 
 
 def _times(term: Tensor, factor: Factor) -> Tensor:

@@ -6,9 +6,12 @@ and has no place in ``ra``.
 """
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 
 import torch
 from torch import Tensor
+
+from lightning_vsml.ticks.ranges import interval
 
 Factor = Tensor | float  # a number where it is the same everywhere
 
@@ -26,6 +29,11 @@ class Site(ABC):
 
     def __init__(self, x: Tensor, shape: tuple[int, int, int], bias: bool = False) -> None:
         self.x, self.shape, self.bias = x, shape, bias
+
+    @cached_property
+    def range(self) -> tuple[float, float]:
+        """The least and the largest value of x."""
+        return interval(self.x)
 
     @property
     @abstractmethod

@@ -1,14 +1,13 @@
 """The intervals that tensors lie in: measured, and out to a declared one."""
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from lightning_vsml.ticks.products.algebra import Interval
+Interval = tuple[float, float]
 
 LEAST = 2.0**-30  # of a declared range
 FINE = 4  # steps of a finer one, to the next power of 2
@@ -16,25 +15,18 @@ FINE = 4  # steps of a finer one, to the next power of 2
 _measured: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
-def interval(tensor: Tensor) -> Interval:
-    """The least and the largest value; of a tensor that nobody changed since, it is known."""
-    return _known(tensor, lambda: [_ends(tensor)])[0]
-
-
 def intervals(planes: Tensor) -> list[Interval]:
-    """Those of every plane."""
-    return _known(planes, lambda: [_ends(plane) for plane in planes])
-
-
-def _known(tensor: Tensor, measure: Callable[[], list[Interval]]) -> list[Interval]:
-    version = 0 if tensor.is_inference() else tensor._version
-    known = _measured.get(tensor)
-    if known is None or known[0] != version:
-        known = _measured[tensor] = (version, measure())
+    """The :func:`interval` of every plane of a state, which nobody else has: once it is measured, it is known."""
+    if planes.is_inference():
+        return [interval(plane) for plane in planes]
+    known = _measured.get(planes)
+    if known is None or known[0] != planes._version:
+        known = _measured[planes] = (planes._version, [interval(plane) for plane in planes])
     return known[1]
 
 
-def _ends(tensor: Tensor) -> Interval:
+def interval(tensor: Tensor) -> Interval:
+    """The least and the largest value."""
     if not tensor.numel():
         return 0.0, 0.0
     tensor = tensor.detach()
