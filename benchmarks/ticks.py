@@ -211,6 +211,7 @@ def main() -> None:
     parser.add_argument("--layers", nargs="+", choices=LAYERS, default=list(LAYERS))
     parser.add_argument("--samples", type=int, nargs="+", default=[1, 16, 64, 256])
     parser.add_argument("--columns", nargs="*", default=[], help="of textbook, reference, fused: slow ones, besides")
+    parser.add_argument("--fast", action="store_true", help="products and SGD alone")
     parser.add_argument("--seconds", type=float, default=0.5, help="for each measurement")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--dtype", choices=["float32", "float64"], default="float32")
@@ -218,10 +219,11 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     compiled = "native" if options.device == "cpu" else "triton"
-    columns = [*options.columns, compiled, "products", "SGD"]
+    columns = [*options.columns, *([] if options.fast else [compiled]), "products", "SGD"]
     where = torch.cuda.get_device_name() if options.device == "cuda" else f"{options.threads} threads"
     print(f"torch {torch.__version__}, {where}, {options.dtype}\n")
-    headings = ["cell", "layer", "S", *columns, f"{compiled} / SGD", "products / SGD", "exact calls"]
+    compared = [column for column in (compiled, "products") if column in columns]
+    headings = ["cell", "layer", "S", *columns, *(f"{column} / SGD" for column in compared), "exact calls"]
     print("| " + " | ".join(headings) + " |\n|" + "---|" * len(headings), flush=True)
     for name in options.cells:
         for layer in options.layers:
@@ -229,7 +231,7 @@ def main() -> None:
                 case = Case(layer, samples, CELLS[name](), options.device, getattr(torch, options.dtype))
                 with torch.no_grad():
                     times = {column: cell_of(case, column, options.seconds) for column in columns}
-                ratios = [times[column][0] / times["SGD"][0] for column in (compiled, "products")]
+                ratios = [times[column][0] / times["SGD"][0] for column in compared]
                 shown = [f"{ratio:.2f}" if ratio == ratio else "-" for ratio in ratios]
                 exact = case.running.exact_calls()[0] if case.sparse else 0
                 row = [name, layer, str(samples), *(text for _, text in times.values()), *shown, str(exact)]

@@ -38,7 +38,8 @@ def summary(mapping: Mapping, algorithm: LearningAlgorithm, lr: float, unmapped:
     table.add_row("|V_L|, learned states", "", "", f"{total:,}")
     table.add_row("|V_M|, shared parameters", "", "", f"{V_M:,}")
     table.add_row("|V_L| / |V_M|", "", "", f"{total / V_M:,.1f}")
-    caption = f"glue: {describe(mapping.glue)}"
+    N2, kept = 2 * algorithm.cell.units, len(algorithm.layout.planes)
+    caption = f"glue: {describe(mapping.glue)}\nkept: {kept} of a synapse's {N2} numbers, from which the others follow"
     if mapping.unmapped:
         fate = {"freeze": "kept as they are", "optimizer": "left to your optimizer"}[unmapped]
         caption += f"\nnot mapped, {fate}: {', '.join(mapping.unmapped)}"

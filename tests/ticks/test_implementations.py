@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lightning_vsml import programs
-from lightning_vsml.ticks import ROWWISE, Cell, Native, Products, State, Tick, fused
+from lightning_vsml.ticks import ROWWISE, Cell, Native, Products, State, Tick, fused, implementation
 from lightning_vsml.ticks.compiled import eager
 from lightning_vsml.ticks.plan import structure
+from lightning_vsml.ticks.plan.layout import layout
+from lightning_vsml.ticks.sites import Rows
 
 HAS_TRITON = importlib.util.find_spec("triton") is not None
 EXACT = sorted(set(ROWWISE) - {"triton-fast"})
@@ -127,6 +129,33 @@ def test_triton_is_the_reference(seed, N, density, saturated, shape, forward, le
     torch.manual_seed(seed)
     cell = Cell(*(parameter * 0.5 for parameter in random_cell(N, density, saturated)))
     compare("triton", torch.float32, 1e-5, cell, shape, forward, learn)
+
+
+@settings(max_examples=60)
+@cases
+def test_products_are_the_reference_or_leave_it_to_exact_ticks(
+    seed, N, density, saturated, shape, forward, learn
+) -> None:
+    """Relative to the largest value; of few and small parameters, some of each kind."""
+    torch.manual_seed(seed)
+    (R, G, A, B), codec = shape, frozenset([0])
+    cell = Cell(*(p if (p.abs() == 50).any() else p * 0.3 for p in random_cell(N, density, saturated, torch.float32)))
+    encode, decode = torch.eye(N)[0] * 0.5, torch.eye(N)[0] * 2.0
+    planes_of = layout(cell, forward, learn, encode, decode, (True,) * N)
+    exact = {"tolerance": 1e-6, "exact": torch.float64}
+    ticks = implementation("products", cell, forward, learn, codec, planes_of, **exact)
+    double = Cell(*(parameter.double() for parameter in cell))
+    reference = implementation("reference", double, forward, learn, codec, planes_of, **exact)
+    planes = torch.rand(len(planes_of.planes), G, A, B) - 0.5
+    x, e, own = torch.randn(R, G, A), torch.randn(R, G, B), list(torch.randn(MESSAGES, R, G, B))
+    scales = [1.0] * len(planes)
+    ours = [*ticks.forward(planes, Rows(x, (G, A, B))), *ticks.learn(planes, Rows(x, (G, A, B)), e, own, scales)]
+    site = Rows(x.double(), (G, A, B))
+    theirs = reference.forward(planes.double(), site)
+    theirs += reference.learn(planes.double(), site, e.double(), [told.double() for told in own], scales)
+    for mine, wanted in zip(ours, theirs, strict=True):
+        assert mine.shape == wanted.shape and mine.dtype == torch.float32
+        torch.testing.assert_close(mine.double(), wanted, rtol=0, atol=1e-4 * float(wanted.abs().max()) + 1e-6)
 
 
 @pytest.mark.parametrize("name", EXACT)

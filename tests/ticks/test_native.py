@@ -14,7 +14,6 @@ from lightning_vsml import State, programs
 from lightning_vsml.ticks import Native, compiled
 from lightning_vsml.ticks.native import compiler
 
-
 COARSE = {"scale": 2.0**10, "eps": 2.0**-8, "zeta": 2.0**-8, "k": 2.0**8}  # float32 does for them
 
 
