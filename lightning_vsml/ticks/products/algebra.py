@@ -12,6 +12,7 @@ from typing import NamedTuple
 Monomial = tuple[tuple[int, int], ...]  # (atom, power), by atom; () is 1
 Terms = dict[Monomial, float]
 Interval = tuple[float, float]
+WIDEST = 64.0  # an argument may vary by this: points of a grid are then a quarter apart
 SHAPES = ("ra", "rb", "ab")
 
 
@@ -83,7 +84,14 @@ class Algebra:
         return ((self._known[atom], 1),)
 
     def function(self, kind: str, argument: Terms, low: float, high: float) -> Series:
-        """The atom ``kind`` of a polynomial of a single shape, with values in [low, high]."""
+        """The atom ``kind`` of a polynomial of a single shape, with values in [low, high].
+
+        Raises:
+            NotSeparable: it changes within so small a part of its range that the points of a grid may miss it.
+        """
+        start, end = self.interval(argument)
+        if not end - start <= WIDEST:
+            raise NotSeparable(f"{kind} of an argument that varies by {end - start:.3g}")
         (shape,) = {self.shape(monomial) for monomial in argument} - {""} or {""}
         return Series({self.atom(kind, tuple(sorted(argument.items())), shape, low, high): 1.0})
 

@@ -46,7 +46,7 @@ def tanh(algebra: Algebra, z: Series) -> Series:
         sign = _sign(z.terms)  # tanh is odd: both signs are one atom
         argument = {m: sign * c for m, c in z.terms.items()}
         ends = sorted((sign * math.tanh(low), sign * math.tanh(high)))
-        return _more(algebra.scale(algebra.function("tanh", argument, *ends), sign), error)
+        return _more(algebra.scale(_function(algebra, "tanh", argument, ends), sign), error)
     z = _told(algebra, named(algebra, z))
     low, high = algebra.interval(z.terms)
     reach = max(abs(low), abs(high))
@@ -87,7 +87,10 @@ def _below(algebra: Algebra, z: Series) -> Series:
         return Series({}, math.exp(high))
     parts = algebra.by_shape(z.terms)
     shapes = [shape for shape in parts if shape]
-    if -low <= 1 and high <= 1:  # around 0: mirrored gates are to cancel
+    if not shapes:
+        return _constant(algebra, z, _logistic, "sigm", z.error / 4)
+    single = len(shapes) == 1 and "rab" not in shapes
+    if (-low <= 1 and high <= 1) or (single and high > -low / 2):  # around 0: mirrored gates are to cancel
         return algebra.add(_number(0.5), algebra.scale(tanh(algebra, algebra.scale(z, 0.5)), 0.5))
     error, z = z.error / 4, Series(z.terms)
     if len(shapes) == 1 and "rab" not in shapes:
@@ -95,7 +98,8 @@ def _below(algebra: Algebra, z: Series) -> Series:
         if (high - low) / 2 <= SMALL / 4:
             rest = algebra.add(z, _number(-middle))
             return _more(_taylor(algebra, _number(_logistic(middle)), "sigm", rest), error)
-        return _more(algebra.function("sigm", z.terms, _logistic(low), _logistic(high)), error)
+        ends = [_logistic(low), _logistic(high)]
+        return _more(_function(algebra, "sigm", z.terms, ends), error)
     z = _told(algebra, named(algebra, z))
     _, high = algebra.interval(z.terms)
     error += z.error / 4
@@ -104,14 +108,28 @@ def _below(algebra: Algebra, z: Series) -> Series:
     taylor = _taylor_orders("sigm", algebra.size(rest), precision)
     if taylor <= ORDERS and taylor <= _exponential_orders(high, precision):
         return _more(_taylor(algebra, _below(algebra, centre), "sigm", rest), error)
+    if _exponential_orders(high, precision) > ORDERS:
+        raise NotSeparable(f"sigm of a sum of several shapes up to {high:.3g}")
     return _more(_exponential(algebra, z, high), error)
 
 
+def _function(algebra: Algebra, kind: str, argument: Terms, ends: list[float]) -> Series:
+    """A function of one shape with values between ``ends``; a number where these are nearly one."""
+    low, high = ends
+    if high - low <= algebra.precision * ROOM * max(abs(low), abs(high)):
+        return Series({(): (low + high) / 2}, (high - low) / 2)
+    return algebra.function(kind, argument, low, high)
+
+
 def _odd_orders(reach: float, precision: float) -> int:
+    if not reach < 4:
+        return ORDERS + 1
     return _orders(lambda: len(_best("tanh", _up(reach), precision)[0]))
 
 
 def _exponential_orders(high: float, precision: float) -> int:
+    if not high < 4:
+        return ORDERS + 1
     return _orders(lambda: len(_best("sigm", math.ceil(high * 4) / 4, precision)[0]))
 
 

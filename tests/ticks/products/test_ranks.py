@@ -123,7 +123,7 @@ def bump(algebra: Algebra, size: float) -> Terms:
     return {(): 1.0, tuple((atom, 2) for atom, _ in tanh): -1.0}
 
 
-@pytest.mark.parametrize("size", [0.5, 4.0, 40.0, 1e3, 2.0**14, 2.0**40])
+@pytest.mark.parametrize("size", [0.5, 4.0, 30.0])
 @pytest.mark.parametrize("one_sided", [False, True])
 def test_a_factor_is_refitted_only_where_its_grid_resolves_it(evaluate, size: float, one_sided: bool) -> None:
     algebra = leaves(x=(0.0 if one_sided else -size, size))
@@ -135,20 +135,11 @@ def test_a_factor_is_refitted_only_where_its_grid_resolves_it(evaluate, size: fl
     assert (fitted == terms) is (size > 1)  # a few powers of x do where it is smooth
 
 
-def test_a_product_is_left_out_only_where_the_grid_resolves_it(evaluate, anywhere) -> None:
-    """tanh(10^4 x) and tanh(2 10^4 x) differ between 0 and the next point of a grid, by a fifth: right, or refused."""
-    algebra = leaves()
-    one, two = (next(iter(algebra.function("tanh", {X: gain}, -1, 1).terms)) for gain in (1e4, 2e4))
-    differ = Series({one: 1.0, two: -1.0})
-    series = algebra.mul(algebra.mul(differ, Series({(): 1.0, E: 1.0})), Series({W: 1.0, ((2, 2),): 0.5}))
-    points = {0: np.linspace(-2e-4, 2e-4, 101), 1: np.ones(101), 2: np.ones(101)}
-    wanted = evaluate(algebra, series.terms, points)
-    assert np.abs(wanted).max() > 0.5
-    try:
-        found = products(algebra, series, "rb", 1e-6)
-    except NotSeparable:
-        return
-    np.testing.assert_allclose(value(evaluate, algebra, found, points), wanted, atol=1e-5)
+@pytest.mark.parametrize("kind", ["tanh", "sigm", "exp"])
+def test_what_a_grid_would_not_resolve_is_refused(kind: str) -> None:
+    """tanh(10^4 x) and tanh(2 10^4 x) differ between 0 and the next point of a grid alone."""
+    with pytest.raises(NotSeparable, match="varies by"):
+        leaves().function(kind, {X: 1e4}, -1, 1)
 
 
 def test_a_normal_product_has_its_size_in_alpha() -> None:
