@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_vsml import Cell, Codec, LearningAlgorithm, checkpoints
-from lightning_vsml.bridge import _Seen
 from lightning_vsml.grids import GRIDS
+from lightning_vsml.marks import Marks
 from lightning_vsml.ticks.sites import Rows, Site
 
 LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
@@ -109,7 +109,7 @@ class Case:
                 return algorithm.decode(algorithm.commit(self.state, change))
 
             return on_rows
-        seen = _Seen.of(self.grid)
+        seen = Marks.of(self.grid)
 
         def run() -> object:
             seen.unchanged(self.grid)
@@ -119,7 +119,7 @@ class Case:
             e = self.grid.feedback(self.gradient) * -self.samples
             change, _ = algorithm.learn(self.state, site, e, self.samples, sent)
             self.grid.write(algorithm.decode(algorithm.commit(self.state, change)))
-            return _Seen.of(self.grid)
+            return Marks.of(self.grid)
 
         return run
 

@@ -7,11 +7,12 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from lightning_vsml.change import Change
 from lightning_vsml.parts import Codec, Protocol, Reach, Stability
 from lightning_vsml.ticks import IMPLEMENTATIONS, Cell, Implementation, Layout, Site, implementation
 from lightning_vsml.ticks.plan.layout import layout
@@ -19,35 +20,6 @@ from lightning_vsml.ticks.products import Products
 from lightning_vsml.ticks.sites import Lookup, Rows
 
 TOLERANCE = 1e-6
-
-
-class Change(NamedTuple):
-    """What one or several uses of a grid did to its state; changes of one step add up like gradients.
-
-    Attributes:
-        planes: of memories mean over samples, sum over positions (or less: see :class:`LearningAlgorithm`,
-            ``positions``); of other planes sum over rows. ``(P, G, A, B)``.
-        rows: how many rows were summed; over several processes, their mean.
-        inputs: which of the A inputs it is about, where others did not take part; one may occur several times.
-    """
-
-    planes: Tensor
-    rows: float
-    inputs: Tensor | None = None
-
-    def plus(self, other: "Change") -> "Change":
-        """Both changes together: what a layer used twice, or two accumulated batches, do."""
-        rows = self.rows + other.rows
-        if self.inputs is None or other.inputs is None:
-            return Change(self.planes + other.planes, rows)
-        return Change(torch.cat([self.planes, other.planes], 2), rows, torch.cat([self.inputs, other.inputs]))
-
-    def whole(self, A: int) -> Tensor:
-        """The change of all A inputs, ``(P, G, A, B)``."""
-        if self.inputs is None:
-            return self.planes
-        P, G, _, B = self.planes.shape
-        return self.planes.new_zeros(P, G, A, B).index_add_(2, self.inputs, self.planes)
 
 
 @dataclass(frozen=True)
@@ -129,7 +101,11 @@ class LearningAlgorithm:
 
     def on(self, ticks: str | None = None, tolerance: float | None = None) -> "LearningAlgorithm":
         """The same algorithm on another tick implementation, or with another tolerance."""
-        return replace(self, ticks=ticks or self.ticks, tolerance=tolerance or self.tolerance)
+        return replace(
+            self,
+            ticks=self.ticks if ticks is None else ticks,
+            tolerance=self.tolerance if tolerance is None else tolerance,
+        )
 
     @cached_property
     def layout(self) -> Layout:
@@ -184,7 +160,13 @@ class LearningAlgorithm:
         return self.send(state, x)[0].contiguous()
 
     def learn(
-        self, state: Tensor, x: Tensor | Site, e: Tensor, samples: int, sent: Sequence[Tensor] | None = None
+        self,
+        state: Tensor,
+        x: Tensor | Site,
+        e: Tensor,
+        samples: int,
+        sent: Sequence[Tensor] | None = None,
+        message: bool = True,
     ) -> tuple[Change, Tensor]:
         """The learn ticks; where they feed the neurons' own messages, the forward ticks before, to find those.
 
@@ -194,6 +176,7 @@ class LearningAlgorithm:
             e: the feedback at its outputs, in their layout; for rows ``(R, G, B)``.
             samples: S; rows R = samples times positions.
             sent: what :meth:`send` gave for this state and input, if it is still there.
+            message: whether anybody wants the backward message; if not, it may be empty.
 
         Returns:
             The change of the state, and the backward message in the layout of x. Without rows nothing changes.
@@ -208,25 +191,23 @@ class LearningAlgorithm:
             own = [torch.asinh(message) for message in sent[1:]]
         positions = max(1.0, site.rows / samples)
         scales = [positions**-self.positions / samples if memory else 1.0 for memory in self._memories]
-        changes, message = self._implementation.learn(kept, site, e, own, scales)
+        changes, back = self._implementation.learn(kept, site, e, own, scales, message)
         inputs = site.occurring if isinstance(site, Lookup) else None
-        return Change(changes, site.rows, inputs), message
+        return Change(changes, site.rows, inputs), back
 
     def commit(self, state: Tensor, change: Change) -> Tensor:
-        """The merged state after a learning step, within the stability rules; uses up ``change``, or ``state`` where
-        only
-        some of its inputs changed."""
+        """The merged state after a learning step, within the stability rules.
+
+        Uses up ``change``; and ``state``, where only some of its inputs changed.
+        """
         if not change.rows:
             return state
         if change.inputs is not None and self.stability == Stability() and all(self._memories):
             return state.index_add_(2, change.inputs, change.planes)
         moved = change.whole(state.shape[2])
-        for plane, memory in zip(moved, self._memories, strict=True):
-            if not memory:
-                plane.div_(change.rows) if not plane.requires_grad else None
-        if moved.requires_grad and not all(self._memories):
-            rows = moved.new_tensor([1.0 if memory else change.rows for memory in self._memories])
-            moved = moved / rows.view(-1, 1, 1, 1)
+        if not all(self._memories):
+            shares = moved.new_tensor([1.0 if memory else 1 / change.rows for memory in self._memories])
+            moved = moved * shares.view(-1, 1, 1, 1) if moved.requires_grad else moved.mul_(shares.view(-1, 1, 1, 1))
         return self.stability.settle(state, moved, [abs(plane.scale) for plane in self.layout.planes])
 
     def history(self) -> dict[str, Any]:

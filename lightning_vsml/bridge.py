@@ -9,21 +9,22 @@ backward message, glue carries the message to the layers before. No gradient pas
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import cache, partial
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lightning_vsml.algorithm import Change, LearningAlgorithm
+from lightning_vsml.algorithm import LearningAlgorithm
+from lightning_vsml.change import Change
 from lightning_vsml.gradients import true_gradients
-from lightning_vsml.grids import Grid
-from lightning_vsml.grids.dense import EmbeddingGrid
 from lightning_vsml.health import Health
 from lightning_vsml.mapping import map_layers
+from lightning_vsml.marks import Marks
 from lightning_vsml.measure import Measurements
+from lightning_vsml.old_states import planes_of
 from lightning_vsml.tape import Call, Tape
-from lightning_vsml.ticks import Layout, Site
+from lightning_vsml.ticks import Site
 from lightning_vsml.ticks.sites import empty_grid
 
 FORWARD = ("cell", "module")
@@ -68,7 +69,7 @@ class Bridge:
         self.reached: set[str] = set()  # layers that feedback has reached
         self.beyond_reach: set[tuple[str, str]] = set()  # (input or feedback, layer) beyond the algorithm's reach
         self.exact_ticks: dict[str, str] = {}  # layers that took exact ticks in the last step, and why
-        self._seen: dict[str, _Seen] = {}
+        self._seen: dict[str, Marks] = {}
         self.used_directly: set[str] = set()  # layers whose weights a loss used outside of the layer's calls
 
     @property
@@ -110,7 +111,7 @@ class Bridge:
         changes: dict[str, Change] = {}
         for call in tape.reverse(loss):
             site, e, change = self._learn(call, scale, samples)
-            health.watch(call.name, site, e, self.states[call.name], change)
+            health.watch(call.name, site, e, site.select(self.states[call.name]), change)
             changes[call.name] = changes[call.name].plus(change) if call.name in changes else change
         self.beyond_reach |= health.verify(loss, step)
         self.reached.update(changes)
@@ -139,7 +140,7 @@ class Bridge:
             new = self.states[name] = algorithm.commit(old, change)
             weights = algorithm.decode(new)
             grid.write(weights, change.inputs if new is old else None)
-            self._seen[name] = _Seen.of(grid)
+            self._seen[name] = Marks.of(grid)
             if self.measurements is not None and before is not None:
                 self.measurements.committed(name, new, weights - before)
         return bool(pending)
@@ -223,7 +224,8 @@ class Bridge:
         with torch.no_grad():
             e = grid.feedback(call.leaf.grad.to(dtype)) * -scale  # e = -S dLoss/dy, times the gain
             used = site.detach()
-            change, message = algorithm.learn(state, used, e, samples, call.sent)
+            wanted = site.x.requires_grad or (self.measurements is not None and self.measurements.cosines)
+            change, message = algorithm.learn(state, used, e, samples, call.sent, wanted)
         now, reason = algorithm.exact_calls()
         if now > exact:
             self.exact_ticks[call.name] = reason
@@ -252,7 +254,7 @@ class Bridge:
                 self.states[name] = algorithm.overwrite(self.states[name], weights)
             else:
                 self.states[name] = algorithm.encode(weights)
-            self._seen[name] = _Seen.of(grid)
+            self._seen[name] = Marks.of(grid)
 
     def _placement(self, name: str) -> tuple[torch.device, torch.dtype]:
         weight = self.grids[name].layer.weight
@@ -275,7 +277,7 @@ class Bridge:
         placed = {}
         for name, parts in states.items():
             layout = next(iter(self.algorithms.values())).layout
-            planes = _planes(name, parts, layout)
+            planes = planes_of(name, parts, layout)
             want = (len(layout.planes), *self.grids[name].shape) if name in self.grids else "no such layer"
             if tuple(planes.shape) != want:
                 raise ValueError(
@@ -285,71 +287,6 @@ class Bridge:
             device, dtype = self._placement(name)
             placed[name] = empty_grid(tuple(planes.shape), planes.to(device, dtype)).copy_(planes)
         return placed
-
-
-class _Seen(NamedTuple):
-    """What a layer's weights were when its state was made to stand for them.
-
-    Attributes:
-        places: addresses and versions of its parameters: changes that autograd can see.
-        marks: sums over them: changes through ``.data`` show in these. Only where it is cheap: on the CPU, and not for
-            Embeddings, which are large where few of their vectors change.
-    """
-
-    places: tuple[tuple[int, int], ...]
-    marks: tuple[Tensor, ...]
-
-    @classmethod
-    def of(cls, grid: Grid) -> "_Seen":
-        """As they are now."""
-        places = tuple((parameter.data_ptr(), parameter._version) for parameter in grid.parameters)
-        cheap = grid.layer.weight.device.type == "cpu" and not isinstance(grid, EmbeddingGrid)
-        return cls(places, tuple(sums for p in grid.parameters for sums in _marks(p)) if cheap else ())
-
-    def unchanged(self, grid: Grid) -> bool:
-        """Whether they still are that."""
-        now = self.of(grid)
-        return self.places == now.places and all(map(torch.equal, self.marks, now.marks))
-
-
-def _marks(parameter: Tensor) -> tuple[Tensor, ...]:
-    """The sum of all bits, in which any one change shows, and random sums of every row, in which exchanges do."""
-    values = parameter.detach()
-    if values.dim() < 2:
-        return (values.clone(),)
-    rows = values.reshape(len(values), -1)
-    kind = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[values.element_size()]
-    bits = rows.reshape(-1).view(kind)
-    if bits.numel() * bits.element_size() % 8 == 0 and bits.storage_offset() * bits.element_size() % 8 == 0:
-        bits = bits.view(torch.int64)
-    return bits.sum(), torch.mv(rows, _weights(rows.shape[1], rows.dtype))
-
-
-@cache
-def _weights(n: int, dtype: torch.dtype) -> Tensor:
-    return torch.rand(n, generator=torch.Generator().manual_seed(n)).to(dtype)
-
-
-def _planes(name: str, parts: dict[str, Tensor], layout: Layout) -> Tensor:
-    """A layer's planes; from h and c as version 0.1 kept them, if they are planes of that layout.
-
-    Raises:
-        ValueError: they are not.
-    """
-    if "planes" in parts:
-        return parts["planes"]
-    h, c = parts["h"], parts["c"]
-    if c.shape[-1] != len(layout.units[0]):
-        raise ValueError(
-            f"the states of layer {name!r} in the checkpoint are of {c.shape[-1]} units, but the algorithm has "
-            f"{len(layout.units[0])}. Resume with the model and algorithm that the checkpoint was made with."
-        )
-    if misfit := layout.misfit(h, c):
-        raise ValueError(
-            f"the states of layer {name!r} in the checkpoint are of version 0.1, which kept all units, and {misfit} is "
-            "not what the others say it is. Load only the weights and start a new fit."
-        )
-    return layout.compress(h, c)
 
 
 def _eager() -> AbstractContextManager[None]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from lightning_vsml.algorithm import Change
+from lightning_vsml.change import Change
 from lightning_vsml.grids import Grid
 from lightning_vsml.tape import Tape
 from lightning_vsml.ticks.sites import Lookup

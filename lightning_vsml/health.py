@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from lightning_vsml.algorithm import Change
+from lightning_vsml.change import Change
 from lightning_vsml.parts import Reach
 from lightning_vsml.ticks import Site
 from lightning_vsml.ticks.ranges import interval, intervals

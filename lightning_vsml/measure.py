@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_vsml.algorithm import Change, LearningAlgorithm
+from lightning_vsml.algorithm import LearningAlgorithm
+from lightning_vsml.change import Change
 from lightning_vsml.ticks import Site
 
 

@@ -9,8 +9,8 @@ States are kept as planes (:mod:`~lightning_vsml.ticks.plan.layout`), inputs and
 (:mod:`~lightning_vsml.ticks.sites`). An implementation offers
 
 * ``forward(planes, site)``: run the forward ticks, give what every channel sends out;
-* ``learn(planes, site, e, own, scales)``: run the learn ticks, give the summed changes of the planes and the backward
-  message; ``own`` is what neurons tell their own synapses, where the ticks feed it.
+* ``learn(planes, site, e, own, scales, message)``: run the learn ticks, give the summed changes of the planes and the
+  backward message; ``own`` is what neurons tell their own synapses, where the ticks feed it.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,13 @@ class Implementation(Protocol):
     def forward(self, planes: Tensor, site: Site) -> list[Tensor]: ...
 
     def learn(
-        self, planes: Tensor, site: Site, e: Tensor, own: Sequence[Tensor], scales: Sequence[float]
+        self,
+        planes: Tensor,
+        site: Site,
+        e: Tensor,
+        own: Sequence[Tensor],
+        scales: Sequence[float],
+        message: bool = True,
     ) -> tuple[Tensor, Tensor]: ...
 
 

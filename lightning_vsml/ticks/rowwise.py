@@ -41,15 +41,23 @@ class RowWise:
         return [site.rows_as_outputs(channel.to(planes.dtype)) for channel in sent.unbind(-1)]
 
     def learn(
-        self, planes: Tensor, site: Site, e: Tensor, own: Sequence[Tensor], scales: Sequence[float]
+        self,
+        planes: Tensor,
+        site: Site,
+        e: Tensor,
+        own: Sequence[Tensor],
+        scales: Sequence[float],
+        message: bool = True,
     ) -> tuple[Tensor, Tensor]:
         """As :meth:`lightning_vsml.ticks.products.Products.learn`."""
         state, x = self._state(planes), self._rows(site)
         told = torch.stack([site.outputs_as_rows(message) for message in own], -1).to(x) if own else None
-        change, message = self.ticks.learn(state, x, site.outputs_as_rows(e).to(x), told)
+        change, sent = self.ticks.learn(state, x, site.outputs_as_rows(e).to(x), told)
         factors = planes.new_tensor(scales).view(-1, 1, 1, 1)
-        rows = message[..., : x.shape[-1] - site.bias, 0].to(planes.dtype)
-        return self.layout.compress(*change).to(planes.dtype) * factors, _adjoint(site, rows)
+        changes = self.layout.compress(*change).to(planes.dtype) * factors
+        if not message:
+            return changes, site.x.new_empty(0)
+        return changes, _adjoint(site, sent[..., : x.shape[-1] - site.bias, 0].to(planes.dtype))
 
     def _state(self, planes: Tensor) -> State:
         return State(*self.layout.expand(planes if self.dtype is None else planes.to(self.dtype)))

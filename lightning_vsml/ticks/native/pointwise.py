@@ -3,18 +3,35 @@
 import ctypes
 from functools import cache, lru_cache
 from importlib import resources
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from lightning_vsml.ticks.native.compiler import CompilerError, library
-from lightning_vsml.ticks.products.program import EACH, Program
 
+LOAD, EACH, NUMBER, ADD, MUL, PLUS, TIMES, HORNER, TANH, SIGM, EXP, STORE = range(12)  # as in pointwise.hpp
+REGISTERS = 64  # too
 KEPT = 6  # rooms for outputs, of layers of different shapes
 FROM = 2**13  # numbers from which on threads pay
 _TYPES = {torch.float32: "float", torch.float64: "double"}
 
 _rooms: list[tuple[tuple[int, tuple[int, ...], torch.dtype], Tensor]] = []
+
+
+class Program(NamedTuple):
+    """Operations on registers.
+
+    Attributes:
+        ops: code, target, two operands and a number. Operands are registers; of ``LOAD`` and ``EACH`` a place in
+            ``inputs``; the second of ``STORE`` is the number of the output.
+        inputs: what is read, as who wrote the program calls it.
+        outputs: what is computed, likewise.
+    """
+
+    ops: tuple[tuple[int, int, int, int, float], ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
 
 
 class _Op(ctypes.Structure):
@@ -49,8 +66,7 @@ def _ops(ops: tuple[tuple[int, int, int, int, float], ...]) -> "ctypes.Array[_Op
 
 
 def space(program: Program, like: Tensor) -> Tensor:
-    """Room for the outputs of a program on inputs like this, perhaps used before: fresh memory costs more than they
-    do."""
+    """Room for the outputs of a program on inputs like this, perhaps used before: fresh memory costs more than they."""
     key = (len(program.outputs), tuple(like.shape), like.dtype)
     for place, (kept, room) in enumerate(_rooms):
         if kept == key:

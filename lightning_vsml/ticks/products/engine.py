@@ -112,7 +112,13 @@ class Products:
         return messages
 
     def learn(
-        self, planes: Tensor, site: Site, e: Tensor, own: Sequence[Tensor], scales: Sequence[float]
+        self,
+        planes: Tensor,
+        site: Site,
+        e: Tensor,
+        own: Sequence[Tensor],
+        scales: Sequence[float],
+        message: bool = True,
     ) -> tuple[Tensor, Tensor]:
         """The learn ticks.
 
@@ -122,9 +128,10 @@ class Products:
             e: the feedback, as ``rb``.
             own: the neurons' own messages, each as ``rb``; at least as many as the ticks feed.
             scales: a factor for the change of every plane.
+            message: whether anybody wants the backward message.
 
         Returns:
-            The changes of the planes, summed over rows; and the backward message as ``ra``.
+            The changes of the planes, summed over rows; and the backward message as ``ra``, empty if nobody wants it.
 
         Raises:
             ValueError: there are fewer own messages than the ticks feed.
@@ -136,11 +143,11 @@ class Products:
             )
         plan = self._for("learn", planes, site, told)
         if plan is None:
-            return self.exact.learn(planes, site, e, own, scales)
+            return self.exact.learn(planes, site, e, own, scales, message)
         run = Run(plan, self.cell, site, told, planes)
-        result = run.changes(scales), run.backward(plan.messages[0])
+        changes, sent = run.changes(scales), run.backward(plan.messages[0]) if message else site.x.new_empty(0)
         run.close()
-        return result
+        return changes, sent
 
     @property
     def exact(self) -> RowWise:
@@ -170,19 +177,15 @@ class Products:
             low, high = min(low, 0.0 if site.sparse else 1.0), max(high, 1.0)
         leaves = [(low, high), *(interval(message) for message in e), *intervals(planes)]
         fine = [False, *(place > 0 for place in range(len(e))), *(not plane.codes for plane in self.layout.planes)]
-        known = self._sums[phase]
         while True:  # sums of messages that turn out to matter are measured, and it is planned again
+            known = dict(sorted(self._sums[phase].items()))  # whenever they came up
             sums = [self._sum(*sum_, site, e, planes) for sum_ in known.values()]
-            measured = [*leaves, *sums]
-            fresh = [
-                *(outward(*ends, fine=kind) for ends, kind in zip(leaves, fine, strict=True)),
-                *map(lambda s: around(*s), sums),
-            ]
-            names = tuple(known)
+            fresh = [outward(*ends, fine=kind) for ends, kind in zip(leaves, fine, strict=True)]
+            fresh += [around(*ends) for ends in sums]
             try:
-                return self._kept(phase, len(e), names, measured, fresh)
+                return self._kept(phase, len(e), tuple(known), [*leaves, *sums], fresh)
             except NotSeparable:
-                if len(known) == len(names):
+                if len(self._sums[phase]) == len(known):
                     raise
 
     def _sum(self, algebra: Algebra, terms: Terms, site: Site, e: Sequence[Tensor], planes: Tensor) -> Interval:
@@ -233,9 +236,8 @@ class Products:
         return found
 
     def _plan(self, phase: str, ranges: Ranges) -> Planned:
-        rounding = (
-            torch.finfo(self.cell.W.dtype).eps / 1024
-        )  # of numbers around 1, as h and c are; weights have any size
+        # what rounds off numbers around 1 does no harm to h and c; weights have any size
+        rounding = torch.finfo(self.cell.W.dtype).eps / 1024
         floors = [NOTHING if plane.codes else rounding for plane in self.layout.planes]
         for precision in PRECISIONS:
             algebra = Algebra(precision * self.tolerance, dict(ranges.sums))

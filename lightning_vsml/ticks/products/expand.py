@@ -9,15 +9,20 @@ What depends on one shape alone is an atom, or a short polynomial where it varie
 
 import math
 from collections.abc import Callable
-from functools import cache
-
-import numpy as np
 
 from lightning_vsml.ticks.products.algebra import Algebra, NotSeparable, Series, Terms
+from lightning_vsml.ticks.products.fits import (
+    ORDERS,
+    best,
+    derivative,
+    exponential_orders,
+    odd_orders,
+    taylor_orders,
+    up,
+)
 from lightning_vsml.ticks.products.ranks import named
 
 SMALL = 0.02  # of an argument of a single shape: below it a polynomial is less work than the function
-ORDERS = 14  # more terms than this, and exact ticks are better
 ROOM = 0.1  # share of an algebra's precision that one expansion may take
 
 
@@ -53,7 +58,7 @@ def tanh(algebra: Algebra, z: Series) -> Series:
     centre, rest = _split(algebra, algebra.by_shape(z.terms))
     error += z.error
     precision = algebra.precision * ROOM
-    odd, taylor = _odd_orders(reach, precision), _taylor_orders("tanh", algebra.size(rest), precision)
+    odd, taylor = odd_orders(reach, precision), taylor_orders("tanh", algebra.size(rest), precision)
     if min(odd, taylor) <= ORDERS:
         if odd <= taylor:
             return _more(_odd(algebra, z, reach), error)
@@ -105,10 +110,10 @@ def _below(algebra: Algebra, z: Series) -> Series:
     error += z.error / 4
     centre, rest = _split(algebra, algebra.by_shape(z.terms))
     precision = algebra.precision * ROOM
-    taylor = _taylor_orders("sigm", algebra.size(rest), precision)
-    if taylor <= ORDERS and taylor <= _exponential_orders(high, precision):
+    taylor = taylor_orders("sigm", algebra.size(rest), precision)
+    if taylor <= ORDERS and taylor <= exponential_orders(high, precision):
         return _more(_taylor(algebra, _below(algebra, centre), "sigm", rest), error)
-    if _exponential_orders(high, precision) > ORDERS:
+    if exponential_orders(high, precision) > ORDERS:
         raise NotSeparable(f"sigm of a sum of several shapes up to {high:.3g}")
     return _more(_exponential(algebra, z, high), error)
 
@@ -121,34 +126,9 @@ def _function(algebra: Algebra, kind: str, argument: Terms, ends: list[float]) -
     return algebra.function(kind, argument, low, high)
 
 
-def _odd_orders(reach: float, precision: float) -> int:
-    if not reach < 4:
-        return ORDERS + 1
-    return _orders(lambda: len(_best("tanh", _up(reach), precision)[0]))
-
-
-def _exponential_orders(high: float, precision: float) -> int:
-    if not high < 4:
-        return ORDERS + 1
-    return _orders(lambda: len(_best("sigm", math.ceil(high * 4) / 4, precision)[0]))
-
-
-def _orders(count: Callable[[], int]) -> int:
-    try:
-        return count()
-    except NotSeparable:
-        return ORDERS + 1
-
-
-def _taylor_orders(kind: str, reach: float, precision: float) -> int:
-    if reach > 1:
-        return ORDERS + 1
-    return next((n for n in range(1, ORDERS + 1) if _derivative(kind, n)[1] * reach**n <= precision), ORDERS + 1)
-
-
 def _odd(algebra: Algebra, z: Series, reach: float) -> Series:
     """tanh(z) as z times a polynomial in z^2, for |z| up to ``reach``."""
-    coefficients, relative = _best("tanh", _up(reach), algebra.precision * ROOM)
+    coefficients, relative = best("tanh", up(reach), algebra.precision * ROOM)
     square = algebra.mul(z, z) if len(coefficients) > 1 else z
     result = algebra.mul(z, algebra.power_sum(coefficients, square))
     return _more(result, relative * reach)
@@ -156,7 +136,7 @@ def _odd(algebra: Algebra, z: Series, reach: float) -> Series:
 
 def _exponential(algebra: Algebra, z: Series, high: float) -> Series:
     """sigm(z) as a polynomial in exp(z), for z up to ``high``: exp of each shape is an atom, at most 1."""
-    coefficients, relative = _best("sigm", math.ceil(high * 4) / 4, algebra.precision * ROOM)
+    coefficients, relative = best("sigm", math.ceil(high * 4) / 4, algebra.precision * ROOM)
     product, top, rest = _number(1.0), 0.0, Series({})
     for shape, terms in algebra.by_shape(z.terms).items():
         if shape == "rab":
@@ -197,62 +177,13 @@ def _taylor(algebra: Algebra, value: Series, kind: str, rest: Series) -> Series:
     value = Series(value.terms)
     total, power = value, _number(1.0)
     for n in range(1, ORDERS + 1):
-        polynomial, largest = _derivative(kind, n)
+        polynomial, largest = derivative(kind, n)
         left = largest * reach**n
         if left <= algebra.precision * ROOM:
             return _more(total, error + left * 2)
         power = algebra.mul(power, rest)
         total = algebra.add(total, algebra.mul(power, algebra.power_sum(polynomial, value)))
     raise NotSeparable(f"{kind} around a part of one shape, in powers of up to {reach:.3g}")
-
-
-@cache
-def _derivative(kind: str, n: int) -> tuple[tuple[float, ...], float]:
-    """f^(n) / n! as a polynomial in f, lowest power first, and its largest magnitude."""
-    slope = np.polynomial.Polynomial([1, 0, -1] if kind == "tanh" else [0, 1, -1])  # f' in terms of f
-    polynomial = np.polynomial.Polynomial([0, 1])
-    for order in range(1, n + 1):
-        polynomial = polynomial.deriv() * slope / order
-    values = np.linspace(-1 if kind == "tanh" else 0, 1, 401)
-    return tuple(float(c) for c in polynomial.coef), float(np.abs(polynomial(values)).max()) * 1.01
-
-
-@cache
-def _best(kind: str, reach: float, precision: float) -> tuple[tuple[float, ...], float]:
-    """Coefficients of f(z) / t in powers of s, by interpolation at Chebyshev points, and their relative error.
-
-    tanh: t = z, s = z^2, |z| up to ``reach``. sigm: t = s = exp(z), z up to ``reach``; the first belongs to t itself.
-    """
-    top = reach**2 if kind == "tanh" else math.exp(reach)
-
-    def ratio(s: np.ndarray) -> np.ndarray:
-        if kind == "sigm":
-            return 1 / (1 + s)
-        z = np.sqrt(s)
-        series = 1 - s / 3 + 2 * s**2 / 15 - 17 * s**3 / 315 + 62 * s**4 / 2835
-        return np.where(z < 0.02, series, np.tanh(z) / np.where(z > 0, z, 1))
-
-    dense = np.linspace(0, top, 1001)
-    for n in range(1, ORDERS + 1):
-        points = top / 2 * (1 - np.cos(np.pi * (np.arange(n) + 0.5) / n)) if n > 1 else np.zeros(1)
-        fit = np.polynomial.Polynomial.fit(points, ratio(points), n - 1, domain=[0, top] if top else [0, 1])
-        error = float(np.abs(fit(dense) / ratio(dense) - 1).max()) * 1.05
-        if kind == "tanh" and n == 1:
-            error = top / 3
-        elif kind == "sigm" and n == 1:
-            error = top
-        if error <= precision or error < 1e-15:
-            coefficients = fit.convert().coef
-            padded = np.zeros(n)
-            padded[: len(coefficients)] = coefficients
-            return tuple(float(c) for c in padded), error
-    raise NotSeparable(f"{kind} up to {reach:.3g}")
-
-
-def _up(reach: float) -> float:
-    """The next of eight steps between powers of 2: fits are kept."""
-    exponent = math.floor(math.log2(reach)) if reach > 0 else -60
-    return max(2.0**-60, math.ceil(reach / 2.0 ** (exponent - 3)) * 2.0 ** (exponent - 3))
 
 
 def _told(algebra: Algebra, z: Series) -> Series:

@@ -5,10 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lightning_vsml.ticks.native.pointwise import Program
 from lightning_vsml.ticks.products.algebra import SHAPES, Algebra, Monomial, NotSeparable, Series, Terms
 from lightning_vsml.ticks.products.phases import Phase
-from lightning_vsml.ticks.products.program import Program, program
-from lightning_vsml.ticks.products.ranks import Grid, Product, products
+from lightning_vsml.ticks.products.points import Grid
+from lightning_vsml.ticks.products.program import program
+from lightning_vsml.ticks.products.ranks import Product, products
 from lightning_vsml.ticks.products.refit import refitted
 
 MOST = 32  # products of a message or change: with more, exact ticks are faster

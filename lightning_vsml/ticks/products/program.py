@@ -1,29 +1,27 @@
 """Factors of products as one program of elementwise operations, for :mod:`~lightning_vsml.ticks.native.pointwise`."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
+from lightning_vsml.ticks.native.pointwise import (
+    ADD,
+    EACH,
+    EXP,
+    HORNER,
+    LOAD,
+    MUL,
+    NUMBER,
+    PLUS,
+    REGISTERS,
+    SIGM,
+    STORE,
+    TANH,
+    TIMES,
+    Program,
+)
 from lightning_vsml.ticks.products.algebra import Algebra, Terms
+from lightning_vsml.ticks.products.horner import evaluate
 
-LOAD, EACH, NUMBER, ADD, MUL, PLUS, TIMES, HORNER, TANH, SIGM, EXP, STORE = range(12)
 FUNCTIONS = {"tanh": TANH, "sigm": SIGM, "exp": EXP}
-REGISTERS = 64
-
-
-class Program(NamedTuple):
-    """Operations on registers.
-
-    Attributes:
-        ops: code, target, two operands (registers; of ``LOAD`` and ``EACH`` a place in ``inputs``, of ``STORE`` the
-        second is
-            the output's number), a number.
-        inputs: atoms that are read.
-        outputs: the identities of the polynomials that are computed.
-    """
-
-    ops: tuple[tuple[int, int, int, int, float], ...]
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
 
 
 class _Writer:
@@ -43,63 +41,29 @@ class _Writer:
             self.ops.append(key)
         return self._known[key]
 
-    def polynomial(self, terms: Terms) -> int:
-        counts: dict[int, int] = {}
-        for monomial in terms:
-            for atom, _ in monomial:
-                counts[atom] = counts.get(atom, 0) + 1
-        if not counts:
-            return self.op(NUMBER, c=terms[()])
-        if len(counts) == 1:
-            return self._univariate(next(iter(counts)), terms)
-        atom = max(counts, key=lambda place: counts[place])
-        inside: Terms = {}
-        outside: Terms = {}
-        for monomial, coefficient in terms.items():
-            powers = dict(monomial)
-            if atom in powers:
-                powers[atom] -= 1
-                inside[tuple((a, n) for a, n in powers.items() if n)] = coefficient
-            else:
-                outside[monomial] = coefficient
-        value = self.atom(atom)
-        if set(inside) == {()}:
-            product = value if inside[()] == 1.0 else self.op(TIMES, value, c=inside[()])
-        else:
-            product = self.op(MUL, value, self.polynomial(inside))
-        if not outside:
-            return product
-        if set(outside) == {()}:
-            return self.op(PLUS, product, c=outside[()])
-        return self.op(ADD, product, self.polynomial(outside))
+    def number(self, c: float) -> int:
+        return self.op(NUMBER, c=c)
 
-    def _univariate(self, atom: int, terms: Terms) -> int:
-        powers = {monomial[0][1] if monomial else 0: c for monomial, c in terms.items()}
-        least, top = min(powers), max(powers)
-        step = 2 if all((power - least) % 2 == 0 for power in powers) else 1
-        value = self.atom(atom)
-        variable = self.op(MUL, value, value) if step == 2 else value
-        total = None
-        for power in range(top - step, least - 1, -step):
-            c = powers.get(power, 0.0)
-            if total is None:
-                total = self.op(TIMES, variable, c=powers[top])
-                total = self.op(PLUS, total, c=c) if c else total
-            else:
-                total = self.op(HORNER, total, variable, c)
-        for _ in range(least):
-            if total is None:
-                total = value if powers[top] == 1.0 else self.op(TIMES, value, c=powers[top])
-            else:
-                total = self.op(MUL, total, value)
-        assert total is not None
-        return total
+    def times(self, a: int, c: float) -> int:
+        return self.op(TIMES, a, c=c)
+
+    def plus(self, a: int, c: float) -> int:
+        return self.op(PLUS, a, c=c)
+
+    def mul(self, a: int, b: int) -> int:
+        return self.op(MUL, a, b)
+
+    def add(self, a: int, b: int) -> int:
+        return self.op(ADD, a, b)
+
+    def horner(self, total: int, variable: int, c: float) -> int:
+        return self.op(HORNER, total, variable, c)
 
     def atom(self, place: int) -> int:
         if place not in self._atoms:
             kind, value, shape = self.algebra.atoms[place]
             if isinstance(value, tuple):
-                argument = self.polynomial(dict(value))
+                argument = evaluate(dict(value), self)
                 self._atoms[place] = self.op(FUNCTIONS[kind], argument) if kind in FUNCTIONS else argument
             else:
                 self.inputs.append(place)
@@ -110,7 +74,7 @@ class _Writer:
 def program(algebra: Algebra, factors: Iterable[Terms]) -> Program | None:
     """The program of several factors of one shape; ``None`` where it takes too many registers."""
     writer = _Writer(algebra)
-    results = [(writer.polynomial(terms), id(terms)) for terms in factors]
+    results = [(evaluate(terms, writer), id(terms)) for terms in factors]
     last = {place: place for place in range(len(writer.ops))}
     for place, (code, a, b, _) in enumerate(writer.ops):
         for operand in _operands(code, a, b):

@@ -4,7 +4,7 @@ Its terms, apart by one of the three shapes, are a matrix of coefficients betwee
 function on the declared ranges that matrix has few singular values that count; they are found on a grid of values.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -18,8 +18,8 @@ from lightning_vsml.ticks.products.algebra import (
     TooCoarse,
     quotient,
 )
+from lightning_vsml.ticks.products.points import Grid
 
-POINTS = 257  # of the grid, for each shape
 MANY = 6  # terms of a series from which on it pays to name its factors
 NOTHING = 1e-30  # below it a result may be left out whatever the tolerance
 MARGIN = 1.05  # of ranges that were found on the grid
@@ -52,60 +52,6 @@ class Product(NamedTuple):
 
 
 Cell = tuple[Monomial, Monomial, Monomial, float]  # what of a term has each shape, and its coefficient
-
-
-class Grid:
-    """Values of atoms at points of their ranges; what enters is independent.
-
-    Args:
-        algebra: knows the atoms.
-        leaf: an atom that is to have these values instead.
-    """
-
-    def __init__(self, algebra: Algebra, leaf: tuple[int, np.ndarray] | None = None) -> None:
-        self.algebra = algebra
-        self.points = POINTS if leaf is None else len(leaf[1])
-        self._values: dict[int, np.ndarray] = {} if leaf is None else {leaf[0]: leaf[1]}
-        self._monomials: dict[Monomial, np.ndarray] = {}
-
-    def monomials(self, monomials: Iterable[Monomial]) -> np.ndarray:
-        """Values of monomials, ``(points, monomials)``."""
-        return np.stack([self._monomial(monomial) for monomial in monomials], axis=1)
-
-    def _monomial(self, monomial: Monomial) -> np.ndarray:
-        if monomial not in self._monomials:
-            value = np.ones(self.points)
-            for atom, power in monomial:
-                value = value * self.atom(atom) ** power
-            self._monomials[monomial] = value
-        return self._monomials[monomial]
-
-    def polynomial(self, terms: Iterable[tuple[Monomial, float]]) -> np.ndarray:
-        """Values of a polynomial of a single shape."""
-        monomials, coefficients = zip(*terms, strict=True)
-        return self.monomials(monomials) @ np.array(coefficients)
-
-    def atom(self, place: int) -> np.ndarray:
-        """Values of one atom."""
-        if place not in self._values:
-            kind, value, _ = self.algebra.atoms[place]
-            low, high = self.algebra.ranges[place]
-            if kind in FUNCTIONS:
-                argument = self.polynomial(value)  # type: ignore[arg-type]
-                self._values[place] = FUNCTIONS[kind](argument)
-            else:
-                even = np.linspace(low, high, self.points)
-                order = np.random.RandomState(place).permutation(self.points) if kind != "x" else slice(None)
-                self._values[place] = even[order]
-        return self._values[place]
-
-
-FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "tanh": np.tanh,
-    "sigm": lambda z: 0.5 + 0.5 * np.tanh(z / 2),
-    "exp": np.exp,
-    "factor": lambda z: z,
-}
 
 
 def products(
@@ -311,6 +257,3 @@ def _cost(found: list[Product], outer: str) -> float:
     real = sum(all(set(dict(factor)) != {()} for factor in pair) for pair in inner)
     passes = sum(len(terms) for product in found for terms in product.factors)
     return real + 0.1 * (len(inner) - real) + 0.01 * passes
-
-
-__all__ = ["FUNCTIONS", "Grid", "Product", "low_rank", "named", "products"]

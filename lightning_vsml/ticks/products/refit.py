@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from lightning_vsml.ticks.products.algebra import Algebra, Monomial, Terms
-from lightning_vsml.ticks.products.ranks import FUNCTIONS, Grid
+from lightning_vsml.ticks.products.points import FUNCTIONS, Grid
 
 DEGREE = 9  # terms of a polynomial; a function that takes more is cheaper as it is
 NODES, DENSE = 48, 501

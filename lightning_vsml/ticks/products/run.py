@@ -7,8 +7,8 @@ from torch import Tensor
 
 from lightning_vsml.ticks.cell import Cell
 from lightning_vsml.ticks.native import pointwise
+from lightning_vsml.ticks.native.pointwise import Program
 from lightning_vsml.ticks.products.planned import Planned
-from lightning_vsml.ticks.products.program import Program
 from lightning_vsml.ticks.products.ranks import Product
 from lightning_vsml.ticks.products.values import Values
 from lightning_vsml.ticks.sites import Factor, Site

@@ -1,12 +1,14 @@
 """Polynomials in atoms as tensors: each atom once in a call, each polynomial by Horner's rule."""
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from lightning_vsml.ticks.cell import Cell
 from lightning_vsml.ticks.products.algebra import Algebra, Terms
+from lightning_vsml.ticks.products.horner import evaluate
 from lightning_vsml.ticks.products.phases import parse
 from lightning_vsml.ticks.sites import Factor, Site
 
@@ -46,53 +48,8 @@ class Values:
                 return self.atom(monomial[0][0], shape)
         key = id(terms)  # of a plan, which outlives the call
         if key not in self._polynomials:
-            self._polynomials[key] = self._sum(terms, shape)
+            self._polynomials[key] = evaluate(terms, _OnTensors(self, shape))
         return self._polynomials[key]
-
-    def _sum(self, terms: Terms, shape: str) -> Factor:
-        if not terms:
-            return 0.0
-        counts: dict[int, int] = {}
-        for monomial in terms:
-            for atom, _ in monomial:
-                counts[atom] = counts.get(atom, 0) + 1
-        if not counts:
-            return terms[()]
-        if len(counts) == 1 and len(terms) > 1:
-            return self._univariate(next(iter(counts)), terms, shape)
-        atom = max(counts, key=lambda place: counts[place])
-        inside: Terms = {}
-        outside: Terms = {}
-        for monomial, coefficient in terms.items():
-            powers = dict(monomial)
-            if atom in powers:
-                powers[atom] -= 1
-                inside[tuple((a, n) for a, n in powers.items() if n)] = coefficient
-            else:
-                outside[monomial] = coefficient
-        value, factor = self.atom(atom, shape), self._sum(inside, shape)
-        product = value if isinstance(factor, float) and factor == 1.0 else value * factor
-        if not outside:
-            return product
-        rest = self._sum(outside, shape)
-        return product + rest
-
-    def _univariate(self, atom: int, terms: Terms, shape: str) -> Factor:
-        """Horner's rule, in the square where all powers are even or all odd."""
-        powers = {monomial[0][1] if monomial else 0: c for monomial, c in terms.items()}
-        least = min(powers)
-        step = 2 if all((power - least) % 2 == 0 for power in powers) else 1
-        value = self.atom(atom, shape)
-        variable = value * value if step == 2 else value
-        top = max(powers)
-        total: Factor = powers[top]
-        for power in range(top - step, least - 1, -step):
-            total = total * variable
-            if power in powers:
-                total = _plus(total, powers[power])
-        for _ in range(least):
-            total = _product(total, value)
-        return total
 
     def atom(self, place: int, shape: str) -> Factor:
         """An atom, as it broadcasts with ``shape``."""
@@ -119,19 +76,37 @@ class Values:
                 return found
             groups = found.repeat_interleave(self.site.shape[0] // len(found))
             return groups if self.one and shape == "ra" else self.site.spread(groups, shape)
-        argument = self._sum(dict(value), shape)  # type: ignore[call-overload]
+        argument = evaluate(dict(value), _OnTensors(self, shape))  # type: ignore[call-overload]
         if isinstance(argument, float):
             return float(FUNCTIONS[kind](torch.tensor(argument, dtype=torch.float64)))
         return FUNCTIONS[kind](argument)
 
 
-def _plus(total: Factor, number: float) -> Factor:
-    if isinstance(total, float) or total.requires_grad:
-        return total + number
-    return total.add_(number)
+class _OnTensors(NamedTuple):
+    """The operations of polynomials whose atoms broadcast with ``shape``."""
 
+    values: Values
+    shape: str
 
-def _product(total: Factor, value: Factor) -> Factor:
-    if isinstance(total, float) or isinstance(value, float) or total.requires_grad or value.requires_grad:
-        return total * value
-    return total.mul_(value)
+    def number(self, c: float) -> Factor:
+        return c
+
+    def atom(self, place: int) -> Factor:
+        return self.values.atom(place, self.shape)
+
+    def times(self, a: Factor, c: float) -> Factor:
+        return a * c
+
+    def plus(self, a: Factor, c: float) -> Factor:
+        return a + c
+
+    def mul(self, a: Factor, b: Factor) -> Factor:
+        return a * b
+
+    def add(self, a: Factor, b: Factor) -> Factor:
+        return a + b
+
+    def horner(self, total: Factor, variable: Factor, c: float) -> Factor:
+        if isinstance(total, float) or total.requires_grad:
+            return total * variable + c
+        return total.mul_(variable).add_(c)

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_vsml.ticks.products.algebra import Algebra, NotSeparable, Series, Terms, TooCoarse
-from lightning_vsml.ticks.products.ranks import Grid, Product, low_rank, named, products
+from lightning_vsml.ticks.products.points import Grid
+from lightning_vsml.ticks.products.ranks import Product, low_rank, named, products
 from lightning_vsml.ticks.products.refit import refitted
 
 X, E, W = ((0, 1),), ((1, 1),), ((2, 1),)
