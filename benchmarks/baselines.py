@@ -1,7 +1,7 @@
 """What learning algorithms are compared with: torch's optimizers over grids of learning rates, and mere memory.
 
-Nearest mean is a learner of :mod:`lightning_vsml.curves` like any other, since it is linear in x. The nearest neighbour
-has no weights; it gets the same batches. (Examples are drawn with replacement; those that come back, it knows.)
+Nearest mean is a learner of :mod:`lightning_vsml.lab.curves` like any other, since it is linear in x. The nearest
+neighbour has no weights; it gets the same batches. (Examples are drawn with replacement; it knows those that return.)
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from lightning_vsml.curves import ByOptimizer, Learner, batches
-from lightning_vsml.datasets import Images
-from lightning_vsml.networks import Network, Weights
+from lightning_vsml.lab.curves import ByOptimizer, Learner, batches
+from lightning_vsml.lab.datasets import Images
+from lightning_vsml.lab.networks import Network, Weights
 
 ROWS = 512  # queries at a time, against all examples seen
 
@@ -78,7 +78,7 @@ def nearest_neighbour(
 ) -> Tensor:
     """Online accuracy by the label of the nearest example of all batches before, ``(steps, K)``.
 
-    Batches are those of :func:`~lightning_vsml.curves.learning_curves`; in the first one it says the first class.
+    Batches are those of :func:`~lightning_vsml.lab.curves.learning_curves`; in the first one it says the first class.
     """
     x, y = data.x.flatten(1).to(device), data.y.to(device)
     rows = max(1, ROWS // batch) * batch  # whole batches

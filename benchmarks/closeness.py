@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_vsml import checkpoints, datasets, programs
-from lightning_vsml.bridge import Bridge
-from lightning_vsml.curves import ByAlgorithm, learning_curves
+from lightning_vsml.binding.bridge import Bridge
+from lightning_vsml.lab.curves import ByAlgorithm, learning_curves
 from lightning_vsml.ticks.sites import Rows
 
 

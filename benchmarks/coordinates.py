@@ -17,7 +17,7 @@ from rich.progress import track
 from rich.table import Table
 
 from lightning_vsml import checkpoints, datasets
-from lightning_vsml.curves import ByAlgorithm, learning_curves
+from lightning_vsml.lab.curves import ByAlgorithm, learning_curves
 from lightning_vsml.meta.spaces import SPACES
 
 

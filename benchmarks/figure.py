@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lightning_vsml.curves import COLOURS
+from lightning_vsml.lab.curves import COLOURS
 
 BLACKS = {  # what is no learning algorithm: colour, dashes
     "SGD": ("black", "--"),

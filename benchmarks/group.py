@@ -12,9 +12,9 @@ from rich import get_console
 from rich.progress import track
 
 from lightning_vsml import LearningAlgorithm
-from lightning_vsml.curves import ByAlgorithm, Learner, learning_curves
-from lightning_vsml.datasets import Images
-from lightning_vsml.networks import Conv, Network, Weights
+from lightning_vsml.lab.curves import ByAlgorithm, Learner, learning_curves
+from lightning_vsml.lab.datasets import Images
+from lightning_vsml.lab.networks import Conv, Network, Weights
 
 RACE = 100  # Adam's test accuracy after so many steps is the goal of the race
 TESTED = (*range(1, 11), *range(15, 2 * RACE + 1, 5))  # steps with a test

@@ -26,7 +26,7 @@ from rich.table import Table
 from torch.nn.functional import adaptive_avg_pool2d
 
 from lightning_vsml import checkpoints, datasets
-from lightning_vsml.networks import Conv
+from lightning_vsml.lab.networks import Conv
 
 
 def sizes(text: str) -> tuple[int | Conv, ...]:

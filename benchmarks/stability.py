@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from lightning_vsml import Stability, checkpoints, datasets
-from lightning_vsml.curves import ByAlgorithm, learning_curves
+from lightning_vsml.lab.curves import ByAlgorithm, learning_curves
 
 CLIP, CLAMP = 4.0, 1.0  # the paper's values
 RULES = {

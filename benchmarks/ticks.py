@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_vsml import Cell, Codec, LearningAlgorithm, checkpoints
-from lightning_vsml.grids import GRIDS
-from lightning_vsml.marks import Marks
+from lightning_vsml.binding.grids import GRIDS
+from lightning_vsml.binding.marks import Marks
 from lightning_vsml.ticks.sites import Rows, Site
 
 LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {

@@ -16,7 +16,7 @@ from rich.progress import track
 from torch.utils.tensorboard import SummaryWriter
 
 from lightning_vsml import checkpoints, datasets
-from lightning_vsml.curves import COLOURS, ByAlgorithm, ByOptimizer, Curves, learning_curves, logarithmic
+from lightning_vsml.lab.curves import COLOURS, ByAlgorithm, ByOptimizer, Curves, learning_curves, logarithmic
 
 
 def parse() -> argparse.Namespace:

@@ -4,13 +4,15 @@ import logging
 
 __version__ = "0.1.0"
 
-from lightning_vsml.algorithm import LearningAlgorithm
-from lightning_vsml.checkpoints import CheckpointError
-from lightning_vsml.health import NonFiniteError
-from lightning_vsml.learner import VSMLLearner
-from lightning_vsml.mapping import MappingError
-from lightning_vsml.parts import Codec, Protocol, Reach, Stability
-from lightning_vsml.tape import GraphError
+from lightning_vsml.algorithms import checkpoints, programs
+from lightning_vsml.algorithms.cellular import LearningAlgorithm
+from lightning_vsml.algorithms.checkpoints import CheckpointError
+from lightning_vsml.algorithms.parts import Codec, Protocol, Reach, Stability
+from lightning_vsml.binding.health import NonFiniteError
+from lightning_vsml.binding.mapping import MappingError
+from lightning_vsml.binding.tape import GraphError
+from lightning_vsml.fit.learner import VSMLLearner
+from lightning_vsml.lab import datasets
 from lightning_vsml.ticks import Cell, State, Tick
 
 # Messages appear where Lightning's own do, and are silenced with them.
@@ -30,4 +32,7 @@ __all__ = [
     "State",
     "Tick",
     "VSMLLearner",
+    "checkpoints",
+    "datasets",
+    "programs",
 ]

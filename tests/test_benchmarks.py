@@ -16,9 +16,9 @@ from online import sizes
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from torch import nn
 
-from lightning_vsml.curves import batches, learning_curves
-from lightning_vsml.datasets import Images
-from lightning_vsml.networks import Dense, Network
+from lightning_vsml.lab.curves import batches, learning_curves
+from lightning_vsml.lab.datasets import Images
+from lightning_vsml.lab.networks import Dense, Network
 
 ROOT = Path(__file__).parents[1]
 SEEDS = (3, 5)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 TESTS = Path(__file__).parent
 TABLE = TESTS.parent / "docs" / "compatibility.md"
-FEATURES = ("test_trainer_features.py", "test_precision.py", "test_distributed.py")
+FEATURES = ("fit/test_trainer_features.py", "fit/test_precision.py", "fit/test_distributed.py")
 
 
 def defined(file: Path) -> set[str]:
@@ -15,7 +15,7 @@ def defined(file: Path) -> set[str]:
 
 
 def named() -> set[tuple[str, str]]:
-    return set(re.findall(r"`(test_\w+\.py)::(test_\w+)`", TABLE.read_text()))
+    return set(re.findall(r"`([\w/]*test_\w+\.py)::(test_\w+)`", TABLE.read_text()))
 
 
 def test_every_named_test_exists() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lightning_vsml.grids import GRIDS
+from lightning_vsml.binding.grids import GRIDS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]

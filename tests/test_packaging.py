@@ -24,7 +24,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_holds_package_types_and_checkpoints(wheel: Path) -> None:
     content = set(zipfile.ZipFile(wheel).namelist())
-    assert {"lightning_vsml/learner.py", "lightning_vsml/py.typed"} <= content
+    assert {"lightning_vsml/fit/learner.py", "lightning_vsml/py.typed"} <= content
     assert "lightning_vsml/ticks/native/lanes.hpp" in content
     presets = {f"lightning_vsml/meta/presets/{path.name}" for path in (PACKAGE / "meta/presets").glob("*.yaml")}
     assert presets and presets <= content

@@ -14,12 +14,13 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, TQ
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from lightning_vsml import checkpoints, datasets
-from lightning_vsml.algorithm import LearningAlgorithm
+from lightning_vsml.algorithms import checkpoints
+from lightning_vsml.algorithms.cellular import LearningAlgorithm
 from lightning_vsml.cloning import check, drift
 from lightning_vsml.cloning.module import CloningModule
 from lightning_vsml.cloning.recipes import PRESETS, Recipe
 from lightning_vsml.cloning.targets import TARGETS
+from lightning_vsml.lab import datasets
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from lightning_vsml import datasets
-from lightning_vsml.algorithm import LearningAlgorithm
-from lightning_vsml.curves import ByAlgorithm, ByOptimizer, learning_curves
+from lightning_vsml.algorithms.cellular import LearningAlgorithm
+from lightning_vsml.lab import datasets
+from lightning_vsml.lab.curves import ByAlgorithm, ByOptimizer, learning_curves
 
 # The optimizers that targets imitate; the others have none in torch, and are judged by their drift alone.
 OPTIMIZERS: dict[str, dict[str, Any]] = {

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from lightning_vsml.algorithm import LearningAlgorithm
+from lightning_vsml.algorithms.cellular import LearningAlgorithm
 from lightning_vsml.cloning.errors import outputs
 from lightning_vsml.cloning.targets import Target
 

@@ -12,14 +12,14 @@ from torch.nn.functional import smooth_l1_loss
 from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import DataLoader
 
-from lightning_vsml.algorithm import LearningAlgorithm
+from lightning_vsml.algorithms.cellular import LearningAlgorithm
+from lightning_vsml.algorithms.parts import Reach
 from lightning_vsml.cloning import drift
 from lightning_vsml.cloning.errors import Errors, compare, outputs
 from lightning_vsml.cloning.pool import Pool, born, feedback, inputs, renew
 from lightning_vsml.cloning.pruning import Pruning
 from lightning_vsml.cloning.recipes import Recipe
 from lightning_vsml.cloning.targets import TARGETS
-from lightning_vsml.parts import Reach
 from lightning_vsml.ticks import State
 
 FAR = 4.0  # standard deviations of the widest worlds; beyond, nobody knows what a clone does

@@ -3,10 +3,10 @@
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from lightning_vsml.algorithms.parts import Stability
 from lightning_vsml.cloning.pool import Worlds
 from lightning_vsml.cloning.structure import Clone, Dense, Symmetric
 from lightning_vsml.cloning.targets import TARGETS
-from lightning_vsml.parts import Stability
 
 STRUCTURES = ("symmetric", "dense")
 

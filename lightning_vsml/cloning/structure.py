@@ -6,9 +6,9 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from lightning_vsml.algorithm import LearningAlgorithm
+from lightning_vsml.algorithms.cellular import LearningAlgorithm
+from lightning_vsml.algorithms.parts import Codec, Protocol, Reach, Stability
 from lightning_vsml.cloning.targets import LR, Target
-from lightning_vsml.parts import Codec, Protocol, Reach, Stability
 from lightning_vsml.ticks import Cell, State, Tick
 
 I, F, G, O = range(4)  # where the gates stand

@@ -20,7 +20,8 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from lightning_vsml import checkpoints, datasets
+from lightning_vsml.algorithms import checkpoints
+from lightning_vsml.lab import datasets
 from lightning_vsml.meta.module import MetaLearningModule
 
 PRESETS = Path(__file__).parent / "presets"

@@ -3,7 +3,7 @@
 import torch
 from matplotlib.figure import Figure
 
-from lightning_vsml.curves import COLOURS
+from lightning_vsml.lab.curves import COLOURS
 from lightning_vsml.meta.heldout import Standing
 
 

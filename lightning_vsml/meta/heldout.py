@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_vsml.algorithm import LearningAlgorithm
-from lightning_vsml.curves import ByOptimizer
+from lightning_vsml.algorithms.cellular import LearningAlgorithm
+from lightning_vsml.lab.curves import ByOptimizer
 from lightning_vsml.meta.tasks import Task
 from lightning_vsml.meta.unroll import begin, unroll
 

@@ -11,9 +11,10 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
-from lightning_vsml import checkpoints, datasets
-from lightning_vsml.algorithm import LearningAlgorithm
-from lightning_vsml.datasets import Images
+from lightning_vsml.algorithms import checkpoints
+from lightning_vsml.algorithms.cellular import LearningAlgorithm
+from lightning_vsml.lab import datasets
+from lightning_vsml.lab.datasets import Images
 from lightning_vsml.meta.heldout import HeldOut, Standing
 from lightning_vsml.meta.outer import CMAES, Outer
 from lightning_vsml.meta.spaces import SPACES

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_vsml.algorithm import LearningAlgorithm
-from lightning_vsml.parts import Codec
+from lightning_vsml.algorithms.cellular import LearningAlgorithm
+from lightning_vsml.algorithms.parts import Codec
 from lightning_vsml.ticks import Cell
 
 GATES = {"i": 0, "f": 1, "g": 2, "o": 3}  # where they stand in the last dimension of a cell's parameters

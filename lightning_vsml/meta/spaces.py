@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from lightning_vsml import checkpoints
-from lightning_vsml.algorithm import LearningAlgorithm
+from lightning_vsml.algorithms import checkpoints
+from lightning_vsml.algorithms.cellular import LearningAlgorithm
 from lightning_vsml.meta.space import GATES, Coordinate, Place, Space
 from lightning_vsml.meta.spare import modulated_backprop
 

@@ -1,8 +1,8 @@
 """Spare units for the constructed algorithm: what a meta-learner can wire in, without breaking what is there.
 
 At the start of the search nothing reads them, and the algorithm is backpropagation and SGD as
-:func:`lightning_vsml.programs.backprop` has it. They *sense*: running means, sums over a neuron's synapses (sent as own
-messages), the age of the synapse, its latest changes. What to do with that is the search's to find.
+:func:`lightning_vsml.algorithms.programs.backprop` has it. They *sense*: running means, sums over a neuron's synapses
+(sent as own messages), the age of the synapse, its latest changes. What to do with that is the search's to find.
 """
 
 import math
@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import torch
 
+from lightning_vsml.algorithms.parts import Codec, Protocol, Reach
+from lightning_vsml.algorithms.programs import backprop
 from lightning_vsml.meta.space import Coordinate, Place, Space, at
-from lightning_vsml.parts import Codec, Protocol, Reach
-from lightning_vsml.programs import backprop
 from lightning_vsml.ticks import Cell, Tick
 
 # Units. The first five are those of `backprop`.

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from lightning_vsml.datasets import Images
+from lightning_vsml.lab.datasets import Images
+from lightning_vsml.lab.networks import Conv, Dense, Network, Shape
 from lightning_vsml.meta.draw import Draw
 from lightning_vsml.meta.looks import LOOKS
 from lightning_vsml.meta.synthetic import SYNTHETIC
-from lightning_vsml.networks import Conv, Dense, Network, Shape
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,

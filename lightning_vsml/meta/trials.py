@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_vsml.algorithm import LearningAlgorithm
-from lightning_vsml.datasets import Images
+from lightning_vsml.algorithms.cellular import LearningAlgorithm
+from lightning_vsml.lab.datasets import Images
 from lightning_vsml.meta.objective import meta_loss
 from lightning_vsml.meta.space import Space
 from lightning_vsml.meta.tasks import Task, Tasks

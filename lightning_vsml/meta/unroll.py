@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
-from lightning_vsml.algorithm import LearningAlgorithm
+from lightning_vsml.algorithms.cellular import LearningAlgorithm
+from lightning_vsml.lab.networks import Network, learn
 from lightning_vsml.meta.tasks import Task
-from lightning_vsml.networks import Network, learn
 
 
 class Unrolled(NamedTuple):

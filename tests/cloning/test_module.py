@@ -10,11 +10,11 @@ from helpers import trainer
 from lightning.pytorch.callbacks import LambdaCallback, ModelCheckpoint
 
 from lightning_vsml import datasets, programs
+from lightning_vsml.algorithms.parts import Stability
 from lightning_vsml.cloning import PRESETS, TARGETS, CloningModule, Recipe
 from lightning_vsml.cloning.errors import compare, outputs
 from lightning_vsml.cloning.pool import Worlds
 from lightning_vsml.cloning.structure import Clone, Symmetric
-from lightning_vsml.parts import Stability
 
 SMALL = Worlds(grids=4, inputs=4, outputs=4, samples=4)
 RECIPE = Recipe(iterations=30, prune=0.5, worlds=SMALL)

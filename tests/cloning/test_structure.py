@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lightning_vsml.algorithms.parts import Stability
 from lightning_vsml.cloning.structure import PROTOCOL, Clone, Dense, Symmetric
 from lightning_vsml.cloning.targets import TARGETS
-from lightning_vsml.parts import Stability
 from lightning_vsml.ticks.reference import unroll
 
 G, A, B, S = 2, 3, 4, 5

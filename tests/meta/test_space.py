@@ -6,9 +6,9 @@ from helpers import COARSE
 from torch import Tensor
 
 from lightning_vsml import checkpoints, programs
+from lightning_vsml.lab.networks import Dense, Network, learn, loss
 from lightning_vsml.meta.space import Coordinate, Place, Space, at
 from lightning_vsml.meta.spaces import SPACES, sizes
-from lightning_vsml.networks import Dense, Network, learn, loss
 from lightning_vsml.ticks import Cell
 
 NETWORK = Network((Dense(4), Dense(3)))

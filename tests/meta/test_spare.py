@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from lightning_vsml import LearningAlgorithm, VSMLLearner
+from lightning_vsml.lab.networks import Dense, Network, learn, with_bias
 from lightning_vsml.meta.space import Space
 from lightning_vsml.meta.spare import PERIODS, modulated_backprop
-from lightning_vsml.networks import Dense, Network, learn, with_bias
 from lightning_vsml.ticks import State
 
 LR = 0.1

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_vsml import datasets
-from lightning_vsml.datasets import Images
+from lightning_vsml.lab.datasets import Images
 from lightning_vsml.meta.tasks import LOOKS, SYNTHETIC, Task, Tasks
 
 NETWORKS = {

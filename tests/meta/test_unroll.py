@@ -9,7 +9,7 @@ from helpers import COARSE
 from torch import Tensor
 
 from lightning_vsml import programs
-from lightning_vsml.curves import ByAlgorithm
+from lightning_vsml.lab.curves import ByAlgorithm
 from lightning_vsml.meta.objective import EVEN, meta_loss
 from lightning_vsml.meta.space import Coordinate, Space, at
 from lightning_vsml.meta.tasks import Task, Tasks

@@ -1,8 +1,8 @@
 """Which numbers of a synapse have to be kept from step to step.
 
 Of the 2 N numbers h, c of N units, some are read by nothing, some stay 0, and some always are plus or minus another:
-the two units that hold a weight in :func:`~lightning_vsml.programs.backprop` are one number. A grid keeps a *plane* for
-each that is left.
+the two units that hold a weight in :func:`~lightning_vsml.algorithms.programs.backprop` are one number. A grid
+keeps a *plane* for each that is left.
 """
 
 from typing import NamedTuple

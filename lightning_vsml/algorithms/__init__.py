@@ -1,0 +1,1 @@
+"""Learning algorithms: pure functions, state in, state out, and the files that they come from."""

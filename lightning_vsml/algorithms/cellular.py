@@ -1,0 +1,289 @@
+"""A learning algorithm: a cell, the protocol that drives it, and the codec between weights and states.
+
+Pure functions, state in, state out; nothing here knows of modules, of autograd or of Lightning.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_vsml.algorithms.change import Change
+from lightning_vsml.algorithms.parts import Codec, Protocol, Reach, Stability
+from lightning_vsml.ticks import IMPLEMENTATIONS, Cell, Implementation, Layout, Site, implementation
+from lightning_vsml.ticks.plan.layout import layout
+from lightning_vsml.ticks.products import Products
+from lightning_vsml.ticks.sites import Lookup, Rows
+
+TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class LearningAlgorithm:
+    """A weight-readable learning algorithm (V_M and how to run it).
+
+    A grid's state is a tensor of planes, ``(P, G, A, B)``: one for each number of a synapse that has to be kept
+    (:attr:`layout`). For a population of K cells, the groups G are K times as many.
+
+    Args:
+        name: how tables and messages call it.
+        cell: the shared LSTM; one column in ``P_b``, and in ``P_f`` one for the layer's output and any number for the
+            neurons' own messages.
+        protocol: the ticks of a learning step.
+        codec: weights <-> memories.
+        memory: for each of the N units, whether it is a *memory*. A memory's changes add up over the
+            positions of a sample (pixels, tokens) as a gradient's do; any other unit is scratch space of a
+            single unroll, of which the mean over rows is kept.
+        lr: the learning rate of SGD that the untouched cell corresponds to, and the default.
+        stability: clipping rules applied when a change is committed.
+        reach: magnitudes of input, feedback and weights beyond which the learner warns.
+        positions: exponent p. The changes of a memory over the P positions of a sample are summed and divided by P**p:
+            0 follows the gradient, 1 is their mean. A rule that chooses the size of its steps itself, as normalised
+            ones do, overshoots by their sum where a convolution shares weights between many positions.
+        card: where it comes from and what it was measured at (see :mod:`lightning_vsml.algorithms.checkpoints`).
+        ticks: name of the tick implementation, or ``"auto"`` for the fastest.
+        fine: its constants are so fine that ticks which are not products are run in float64.
+        tolerance: relative error that ticks as products may have.
+
+    Raises:
+        ValueError: parts do not fit together; the message names what was expected and what came.
+    """
+
+    name: str
+    cell: Cell
+    protocol: Protocol
+    codec: Codec
+    memory: tuple[bool, ...]
+    lr: float
+    stability: Stability = field(default_factory=Stability)
+    reach: Reach = field(default_factory=Reach)
+    positions: float = 0.0
+    card: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    ticks: str = "auto"
+    fine: bool = False
+    tolerance: float = TOLERANCE
+
+    def __post_init__(self) -> None:
+        self.cell.validate()
+        N = self.cell.units
+        for what, have, want in (
+            ("codec.encode", tuple(self.codec.encode.shape), (N,)),
+            ("codec.decode", tuple(self.codec.decode.shape), (N,)),
+            ("memory", (len(self.memory),), (N,)),
+            ("cell.P_b", tuple(self.cell.P_b.shape[-2:]), (N, 1)),
+        ):
+            if have != want:
+                raise ValueError(f"{what} should have shape {want} for a cell of {N} units, got {have}.")
+        if not self.cell.P_f.shape[-1]:
+            raise ValueError(f"cell.P_f should have shape ({N}, 1) or more columns, got {tuple(self.cell.P_f.shape)}.")
+        self.codec.validate()
+        self.protocol.validate(self.cell)
+        if not self.lr > 0:
+            raise ValueError(f"lr should be positive, got {self.lr}.")
+        if not 0 <= self.positions <= 1:
+            raise ValueError(f"positions should be from 0 (sum) to 1 (mean), got {self.positions}.")
+        if not 0 < self.tolerance < 1:
+            raise ValueError(f"tolerance should be between 0 and 1, got {self.tolerance}.")
+        if self.ticks not in (known := ("auto", *IMPLEMENTATIONS)):
+            raise ValueError(f"ticks should be one of {', '.join(map(repr, known))}, got {self.ticks!r}.")
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "LearningAlgorithm":
+        """The same algorithm with its tensors on ``device`` and in ``dtype``."""
+        return replace(
+            self,
+            cell=Cell(*(parameter.to(device, dtype) for parameter in self.cell)),
+            codec=Codec(*(vector.to(device, dtype) for vector in self.codec)),
+        )
+
+    def on(self, ticks: str | None = None, tolerance: float | None = None) -> "LearningAlgorithm":
+        """The same algorithm on another tick implementation, or with another tolerance."""
+        return replace(
+            self,
+            ticks=self.ticks if ticks is None else ticks,
+            tolerance=self.tolerance if tolerance is None else tolerance,
+        )
+
+    @cached_property
+    def layout(self) -> Layout:
+        """The planes of a state."""
+        with torch.no_grad():
+            return layout(self.cell, *self.protocol, *self.codec, self.memory)
+
+    def encode(self, weights: Tensor) -> Tensor:
+        """Fresh states that stand for ``weights``: ``(G, A, B)`` -> ``(P, G, A, B)``."""
+        weights = weights.to(self.cell.W.dtype)
+        if len(self.layout.planes) == 1:
+            return weights.clone().unsqueeze(0)
+        zero = torch.zeros_like(weights)
+        return torch.stack([weights if plane.codes else zero for plane in self.layout.planes])
+
+    def decode(self, state: Tensor) -> Tensor:
+        """The weights that ``state`` (P, G, A, B) stands for: ``(G, A, B)``; where one plane is the weight, a view."""
+        if self._decode == (1.0,):
+            return state[0]
+        return sum(
+            (plane * factor for plane, factor in zip(state, self._decode, strict=True) if factor),
+            start=state.new_zeros(()),
+        )
+
+    def overwrite(self, state: Tensor, weights: Tensor) -> Tensor:
+        """``state`` moved to stand for ``weights`` (G, A, B); whatever else it remembers is kept.
+
+        Exactly the identity where ``weights`` is what :meth:`decode` gave, in the precision of ``weights``.
+        """
+        if self._decode == (1.0,) and weights.dtype == state.dtype:
+            return weights.clone().unsqueeze(0)
+        difference = (weights - self.decode(state).to(weights.dtype)).to(state.dtype)
+        return torch.stack([p + difference if at.codes else p for p, at in zip(state, self.layout.planes, strict=True)])
+
+    def send(self, state: Tensor, x: Tensor | Site) -> list[Tensor]:
+        """What the forward ticks send out: the layer's output, then the neurons' own messages.
+
+        Args:
+            state: merged state, ``(P, G, A, B)``.
+            x: where the grid is used; or the layer's input as rows, ``(R, G, A)``.
+
+        Returns:
+            Each in the layout of outputs; of rows ``(R, G, B)``.
+        """
+        site = self._site(state, x)
+        if not site.rows:
+            return [site.x.new_zeros(site.output_shape)] * self.cell.P_f.shape[-1]
+        return self._implementation.forward(site.select(state), site)
+
+    def forward(self, state: Tensor, x: Tensor | Site) -> Tensor:
+        """A layer's output by the forward ticks: of rows ``(R, G, A)``, ``(R, G, B)``."""
+        return self.send(state, x)[0].contiguous()
+
+    def learn(
+        self,
+        state: Tensor,
+        x: Tensor | Site,
+        e: Tensor,
+        samples: int,
+        sent: Sequence[Tensor] | None = None,
+        message: bool = True,
+    ) -> tuple[Change, Tensor]:
+        """The learn ticks; where they feed the neurons' own messages, the forward ticks before, to find those.
+
+        Args:
+            state: merged state, ``(P, G, A, B)``.
+            x: where the grid is used; or the layer's input as rows, ``(R, G, A)``.
+            e: the feedback at its outputs, in their layout; for rows ``(R, G, B)``.
+            samples: S; rows R = samples times positions.
+            sent: what :meth:`send` gave for this state and input, if it is still there.
+            message: whether anybody wants the backward message; if not, it may be empty.
+
+        Returns:
+            The change of the state, and the backward message in the layout of x. Without rows nothing changes.
+        """
+        site = self._site(state, x)
+        if not site.rows:
+            return Change(torch.zeros_like(state), 0), torch.zeros_like(site.x)
+        kept = site.select(state)
+        own: list[Tensor] = []
+        if any(step.own for step in self.protocol.learn):  # asinh: linear in small sums, logarithm of large ones
+            sent = self._implementation.forward(kept, site) if sent is None else sent
+            own = [torch.asinh(message) for message in sent[1:]]
+        positions = max(1.0, site.rows / samples)
+        scales = [positions**-self.positions / samples if memory else 1.0 for memory in self._memories]
+        changes, back = self._implementation.learn(kept, site, e, own, scales, message)
+        inputs = site.occurring if isinstance(site, Lookup) else None
+        return Change(changes, site.rows, inputs), back
+
+    def commit(self, state: Tensor, change: Change) -> Tensor:
+        """The merged state after a learning step, within the stability rules.
+
+        Uses up ``change``; and ``state``, where only some of its inputs changed.
+        """
+        if not change.rows:
+            return state
+        if change.inputs is not None and self.stability == Stability() and all(self._memories):
+            return state.index_add_(2, change.inputs, change.planes)
+        moved = change.whole(state.shape[2])
+        if not all(self._memories):
+            shares = moved.new_tensor([1.0 if memory else 1 / change.rows for memory in self._memories])
+            moved = moved * shares.view(-1, 1, 1, 1) if moved.requires_grad else moved.mul_(shares.view(-1, 1, 1, 1))
+        return self.stability.settle(state, moved, [abs(plane.scale) for plane in self.layout.planes])
+
+    def history(self) -> dict[str, Any]:
+        """What the next step depends on besides states: the latest plans of products, as plain values."""
+        running = self._implementation
+        return running.history() if isinstance(running, Products) else {}
+
+    def go_on(self, history: Mapping[str, Any]) -> None:
+        """Continue with the plans of a :meth:`history`: a run that is resumed then rounds as it would have."""
+        running = self._implementation
+        if isinstance(running, Products) and history:
+            running.go_on(history)
+
+    def exact_calls(self) -> tuple[int, str]:
+        """How many calls took exact ticks because products would not have kept the tolerance, and why the last did."""
+        running = self._implementation
+        return (running.exact_calls, running.reason) if isinstance(running, Products) else (0, "")
+
+    def _site(self, state: Tensor, x: Tensor | Site) -> Site:
+        G, A, B = state.shape[1:]
+        site = x if isinstance(x, Site) else Rows(x, (G, A, B))
+        return site.dense() if isinstance(site, Lookup) and not self._is_silent(state, site) else site
+
+    def _is_silent(self, state: Tensor, site: Lookup) -> bool:
+        """Whether inputs that are 0 neither send nor change anything."""
+        known = vars(self).get("_silent")
+        if known is None:
+            running = self._implementation
+            known = isinstance(running, Products) and bool(site.rows) and running.is_silent(site.select(state), site)
+            vars(self)["_silent"] = known
+        return known
+
+    @cached_property
+    def _decode(self) -> tuple[float, ...]:
+        """The weight is the sum of the planes times these."""
+        factors = [0.0] * len(self.layout.planes)
+        for unit, weight in enumerate(self.codec.decode.tolist()):
+            if weight:
+                place, factor = self.layout.units[1][unit] or (0, 0.0)
+                factors[place] += weight * factor
+        return tuple(
+            1.0 if plane.codes and abs(f - 1) < 1e-6 else f
+            for plane, f in zip(self.layout.planes, factors, strict=True)
+        )
+
+    @cached_property
+    def _memories(self) -> tuple[bool, ...]:
+        return tuple(plane.part == 1 and self.memory[plane.unit] for plane in self.layout.planes)
+
+    @cached_property
+    def _implementation(self) -> Implementation:
+        with torch.no_grad():  # what it is planned by is no part of a graph: gradient checkpointing would miss it
+            codec = torch.stack(list(self.codec)).abs().sum(0).nonzero().flatten().tolist()
+            return implementation(
+                self.ticks,
+                self.cell,
+                *self.protocol,
+                frozenset(codec),
+                self.layout,
+                tolerance=self.tolerance,
+                exact=torch.float64 if self.fine else None,
+            )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle takes along: not the implementation, whose compiled code stays in its process."""
+        return {part.name: getattr(self, part.name) for part in fields(self)}
+
+    def __repr__(self) -> str:
+        return f"LearningAlgorithm({self.name!r}, units={self.cell.units}, |V_M|={self.cell.size}, lr={self.lr})"
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over parameters and settings, whatever name, card, device or tick implementation they have."""
+        settings = [self.protocol, self.memory, self.lr, self.stability, *([self.positions] if self.positions else [])]
+        digest = hashlib.sha256(repr(settings).encode())
+        for tensor in (*self.cell, *self.codec):
+            digest.update(repr((tensor.dtype, tuple(tensor.shape))).encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()

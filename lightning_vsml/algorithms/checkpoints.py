@@ -1,0 +1,228 @@
+"""Learning algorithms on disk: ``<name>.safetensors`` holds the tensors, ``<name>.json`` beside it the card.
+
+The card says how to run the tensors (sizes, protocol, codec, stability), how they were made, what they were
+measured at, and the sha256 of the tensor file. Nothing is unpickled; files are replaced atomically.
+"""
+
+import hashlib
+import json
+import math
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import load as parse_safetensors
+from safetensors.torch import save as render_safetensors
+
+from lightning_vsml.algorithms.cellular import TOLERANCE, LearningAlgorithm
+from lightning_vsml.algorithms.files import replace_file
+from lightning_vsml.algorithms.parts import Codec, Protocol, Reach, Stability
+from lightning_vsml.ticks import Cell, Tick
+
+FORMAT = "lightning_vsml"
+VERSION = 4  # of the files; a reader takes this and all older versions
+# 2: ticks have "own"; 3: "positions"; 4: "fine", "tolerance", a reach of weights
+KINDS = ("constructed", "cloned", "meta-learned")
+
+
+class CheckpointError(ValueError):
+    """A file that is missing, damaged, foreign, or newer than this package."""
+
+
+def shipped_dir() -> Path:
+    """Where the algorithms that come with the package lie."""
+    package = Path(__file__).parents[1]
+    installed = package / "_checkpoints"
+    return installed if installed.is_dir() else package.parent / "checkpoints"
+
+
+def names() -> list[str]:
+    """Names of the shipped algorithms.
+
+    >>> names()
+    ['backprop', 'cloned_backprop', 'meta_mnist']
+    """
+    return sorted(path.stem for path in shipped_dir().glob("*.safetensors"))
+
+
+def card_path(path: Path) -> Path:
+    """The card that belongs to a tensor file."""
+    return path.with_suffix(".json")
+
+
+def load(name_or_path: str | os.PathLike[str], device: torch.device | str = "cpu") -> LearningAlgorithm:
+    """Load an algorithm by the name of a shipped one, or by the path of its ``.safetensors`` file.
+
+    Args:
+        name_or_path: a string without a folder or ending is a name, anything else a path.
+        device: where its tensors go, whatever device they were made on.
+
+    Raises:
+        CheckpointError: unknown name; missing, damaged, foreign or newer file.
+
+    >>> load("backprop")
+    LearningAlgorithm('backprop', units=5, |V_M|=190, lr=0.1)
+    """
+    path = _find(name_or_path)
+    card = _read_card(card_path(path))
+    content = path.read_bytes()
+    if (digest := hashlib.sha256(content).hexdigest()) != card.get("sha256"):
+        raise CheckpointError(
+            f"{path} is damaged or does not belong to its card: expected sha256 {card.get('sha256')}, got {digest}. "
+            "Copy or make both files again."
+        )
+    try:
+        tensors = parse_safetensors(content)
+        algorithm = _assemble(card, tensors)
+    except (KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
+        raise CheckpointError(
+            f"{path} and its card do not describe a learning algorithm: {error!r}. Make both files again."
+        ) from error
+    return algorithm.to(device)
+
+
+def save(
+    algorithm: LearningAlgorithm,
+    path: str | os.PathLike[str],
+    *,
+    made_by: Mapping[str, Any],
+) -> None:
+    """Write an algorithm and its card.
+
+    Args:
+        algorithm: its own ``card`` gives ``kind`` and whatever else belongs to it.
+        path: the ``.safetensors`` file; its stem becomes the name.
+        made_by: how it was made: command, and where they apply data, seed, steps, device.
+
+    Measurements on an older card at ``path`` are kept where the tensors are the same.
+
+    Raises:
+        ValueError: wrong ending or kind; nothing is written.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise ValueError(f"a checkpoint's file name should end in .safetensors, got {path.name!r}.")
+    kind = algorithm.card.get("kind")
+    if kind not in KINDS:
+        raise ValueError(f"algorithm.card['kind'] should be one of {KINDS}, got {kind!r}.")
+    content = render_safetensors(_tensors(algorithm), metadata={"format": FORMAT})
+    card = {"format": FORMAT, "version": VERSION, "name": path.stem} | algorithm.card
+    card |= {  # a loaded algorithm brings the card of its old file along
+        "version": VERSION,
+        "name": path.stem,
+        "cell": {
+            "units": algorithm.cell.units,
+            "forward_channels": algorithm.cell.V.shape[0],
+            "backward_channels": algorithm.cell.U.shape[0],
+            "parameters": algorithm.cell.size,
+            "nonzero_parameters": sum(int(parameter.count_nonzero()) for parameter in algorithm.cell),
+            "dtype": str(algorithm.cell.W.dtype).removeprefix("torch."),
+        },
+        "protocol": {
+            phase: [step._asdict() for step in steps] for phase, steps in algorithm.protocol._asdict().items()
+        },
+        "memory": list(algorithm.memory),
+        "lr": algorithm.lr,
+        "stability": algorithm.stability._asdict(),
+        "reach": {what: limit for what, limit in algorithm.reach._asdict().items() if math.isfinite(limit)},
+        "positions": algorithm.positions,
+        "fine": algorithm.fine,
+        "tolerance": algorithm.tolerance,
+        "made_by": {**made_by, "torch": torch.__version__, "python": platform.python_version()},
+        "measured": [],
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    if card_path(path).is_file():
+        older = _read_card(card_path(path))
+        card["measured"] = older["measured"] if older.get("sha256") == card["sha256"] else []
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, content)
+    _write_card(path, card)
+
+
+def record(path: str | os.PathLike[str], measurement: Mapping[str, Any]) -> None:
+    """Add to a card what its algorithm was measured at: data set, steps, accuracy, baseline, command.
+
+    Raises:
+        CheckpointError: see :func:`load`.
+    """
+    card = load(Path(path)).card
+    others = [older for older in card["measured"] if older != dict(measurement)]
+    _write_card(Path(path), {**card, "measured": [*others, dict(measurement)]})
+
+
+def _find(name_or_path: str | os.PathLike[str]) -> Path:
+    if not isinstance(name_or_path, str | os.PathLike):
+        raise CheckpointError(
+            f"expected the name of a learning algorithm ({', '.join(names())}), the path of a .safetensors file or a "
+            f"LearningAlgorithm, got {name_or_path!r}."
+        )
+    path = Path(name_or_path)
+    if isinstance(name_or_path, str) and path.suffix == "" and path.name == name_or_path:
+        if name_or_path not in names():
+            raise CheckpointError(
+                f"unknown learning algorithm {name_or_path!r}; the shipped ones are: {', '.join(names()) or 'none'}. "
+                "Give one of these names, or the path of a .safetensors file."
+            )
+        path = shipped_dir() / f"{name_or_path}.safetensors"
+    elif path.suffix != ".safetensors":
+        raise CheckpointError(f"expected the path of a .safetensors file, got {str(path)!r}.")
+    for needed, what in ((path, "checkpoint"), (card_path(path), "card of the checkpoint")):
+        if not needed.is_file():
+            raise CheckpointError(
+                f"the {what}, {needed}, does not exist. An algorithm is a .safetensors file with a .json card beside."
+            )
+    return path
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path} is damaged: it is not JSON ({error}). Copy or make it again.") from error
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        raise CheckpointError(f'{path} is not the card of a {FORMAT} checkpoint: it lacks "format": "{FORMAT}".')
+    version = card.get("version")
+    if not isinstance(version, int) or version < 1:
+        raise CheckpointError(f"{path} is damaged: its version should be a whole number from 1, got {version!r}.")
+    if version > VERSION:
+        raise CheckpointError(
+            f"{path} has format version {version}, this package reads up to {VERSION}. Upgrade lightning-vsml."
+        )
+    return card
+
+
+def _write_card(path: Path, card: dict[str, Any]) -> None:
+    text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
+    replace_file(card_path(path), text.encode())
+
+
+def _tensors(algorithm: LearningAlgorithm) -> dict[str, torch.Tensor]:
+    parts = {**algorithm.cell._asdict(), **algorithm.codec._asdict()}
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in parts.items()}
+
+
+def _assemble(card: dict[str, Any], tensors: dict[str, torch.Tensor]) -> LearningAlgorithm:
+    def ticks(phase: str) -> tuple[Tick, ...]:
+        return tuple(
+            Tick(tuple(step["x"]), tuple(step["e"]), tuple(step.get("own", ()))) for step in card["protocol"][phase]
+        )
+
+    return LearningAlgorithm(
+        name=card["name"],
+        cell=Cell(**{name: tensors[name] for name in Cell._fields}),
+        protocol=Protocol(forward=ticks("forward"), learn=ticks("learn")),
+        codec=Codec(**{name: tensors[name] for name in Codec._fields}),
+        memory=tuple(bool(unit) for unit in card["memory"]),
+        lr=float(card["lr"]),
+        stability=Stability(**card["stability"]),
+        reach=Reach(**card["reach"]),
+        positions=float(card.get("positions", 0.0)),
+        fine=bool(card.get("fine", False)),
+        tolerance=float(card.get("tolerance", TOLERANCE)),
+        card=card,
+    )

@@ -1,0 +1,1 @@
+"""A model bound to a learning algorithm, in plain PyTorch."""

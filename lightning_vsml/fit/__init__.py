@@ -1,0 +1,1 @@
+"""The Lightning edge: the callback, and what it checks, shows and follows."""
