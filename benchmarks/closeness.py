@@ -16,8 +16,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from lightning_vsml import checkpoints, datasets, programs
-from lightning_vsml.binding.bridge import Bridge
+from lightning_vsml import attach, checkpoints, datasets, programs
 from lightning_vsml.lab.curves import ByAlgorithm, learning_curves
 from lightning_vsml.ticks.sites import Rows
 
@@ -148,12 +147,10 @@ def _by_sgd(model: nn.Module, data: Data, dtype: torch.dtype = torch.float32) ->
 
 
 def _by_backprop(model: nn.Module, data: Data) -> nn.Module:
-    bridge = Bridge(model, checkpoints.load("backprop"))
-    for step, (x, y) in enumerate(data):
-        with bridge.attached():
-            loss = nn.functional.cross_entropy(model(x), y)
-        bridge.sweep(loss, 0.5, step)
-        bridge.commit()
+    with attach(model, lr=0.05) as synapses:
+        for x, y in data:
+            nn.functional.cross_entropy(model(x), y).backward()
+            synapses.step()
     return model
 
 

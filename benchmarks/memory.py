@@ -55,7 +55,7 @@ def main() -> None:
         case = Case(layer, samples, CELLS[name](), options.device)
         weights = case.state[0].numel()
         G, A, B = case.grid.shape
-        messages = 8 * case.site(case.x).rows * G * (A + B)
+        messages = 8 * case.site().rows * G * (A + B)
         with torch.no_grad():
             grown = peak(case.step("auto"), options.device) - messages
         numbers = len(case.state) + grown / 4 / weights

@@ -7,10 +7,11 @@
     python benchmarks/ticks.py --threads 1 --dtype float64
     python benchmarks/ticks.py --device cuda                  # triton in place of the native ticks
 
-A learning step of one layer is everything that a fit does for it: forward, learn, backward message, commit, writing the
-weights back, and seeing that nobody else has changed them; from a state that a few steps have led to. SGD's is forward,
-gradients of input and weights, and update. Times are medians in ms, to be compared within one row. What takes too long
-is run on fewer rows and multiplied; such times begin with ~.
+A learning step of one layer is everything that a loop does with it: ``layer(x).backward(g); synapses.step()``, which is
+forward, learn, backward message, commit, writing the weights back, and seeing that nobody else has changed them; from a
+state that a few steps have led to. SGD's is ``zero_grad``, forward, backward (also to the input), and ``step``. Times
+are medians in ms, to be compared within one row. What takes too long is run on fewer rows and multiplied; such times
+begin with ~.
 """
 
 import argparse
@@ -22,9 +23,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from lightning_vsml import Cell, Codec, LearningAlgorithm, checkpoints
-from lightning_vsml.binding.grids import GRIDS
-from lightning_vsml.binding.marks import Marks
+from lightning_vsml import Cell, Codec, LearningAlgorithm, attach, checkpoints
 from lightning_vsml.ticks.sites import Rows, Site
 
 LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
@@ -70,38 +69,44 @@ class Case:
         torch.manual_seed(0)
         build, shape = LAYERS[layer]
         self.algorithm, self.device, self.samples, self.dtype = algorithm.to(device, dtype), device, samples, dtype
-        self.running = self.algorithm
         self.layer = build().to(device, dtype)
-        self.grid = GRIDS[type(self.layer)](self.layer)
         self.x = torch.randn(samples, *shape, device=device, dtype=dtype)
         self.gradient = torch.randn_like(self.layer(self.x)).detach() * 0.1 / samples
-        self.state = self.algorithm.encode(self.grid.read(dtype))
         self.sparse = algorithm.on("auto")._implementation.__class__.__name__ == "Products"
+        self.synapses = attach(self.layer, self.algorithm)
+        self.grid, self.running = self.synapses.grids[""], self.algorithm
+        self._warm()
+        self.state = self.synapses.states.current("")
+
+    def _warm(self) -> None:
         for _ in range(WARM):
-            self.state = self.learned(
-                self.algorithm, self.site(torch.randn_like(self.x)), torch.randn_like(self.gradient)
-            )
+            self.layer(torch.randn_like(self.x)).backward(torch.randn_like(self.gradient) * 0.1 / self.samples)
+            self.synapses.step()
 
-    def site(self, x: Tensor) -> Site:
+    def site(self) -> Site:
         """Where the layer is used."""
-        return self.grid.site(x, self.dtype)
+        sites: list[Site] = []
 
-    def learned(self, algorithm: LearningAlgorithm, site: Site, gradient: Tensor) -> Tensor:
-        """The state after a step."""
-        with torch.no_grad():
-            sent = algorithm.send(self.state, site)
-            e = self.grid.feedback(gradient) * -self.samples * 0.1
-            change, _ = algorithm.learn(self.state, site, e, self.samples, sent)
-            return algorithm.commit(self.state, change)
+        def run(site: Site) -> Tensor:
+            sites.append(site)
+            return site.forward(site.x, 1.0, self.state[0], 1.0)
+
+        more = ("stride", "padding", "dilation", "groups") if isinstance(self.layer, nn.Conv2d) else ()
+        self.grid.call(run, self.x, *self.grid.parameters, *(getattr(self.layer, name) for name in more))
+        return sites[0]
+
+    def feedback(self, rows: int) -> Tensor:
+        """e of the first rows."""
+        e = self.gradient.movedim(1, -1).reshape(-1, self.grid.groups, self.grid.fan_out)
+        return e[:rows] * -self.samples
 
     def step(self, ticks: str, rows: int | None = None) -> Callable[[], object]:
         """A whole learning step; on fewer rows without what a layer does around it."""
-        algorithm = self.running = self.algorithm.on(ticks)
+        algorithm = self.algorithm.on(ticks)
         if rows is not None:
-            site = self.site(self.x)
-            x = site.as_rows(site.x)[:rows]
-            few = Rows(x.contiguous(), self.grid.shape, self.grid.bias)
-            e = site.outputs_as_rows(self.grid.feedback(self.gradient))[:rows] * -self.samples
+            self.running, site = algorithm, self.site()
+            few = Rows(site.as_rows(site.x)[:rows].contiguous(), self.grid.shape, self.grid.bias is not None)
+            e = self.feedback(rows)
 
             def on_rows() -> object:
                 sent = algorithm.send(self.state, few)
@@ -109,26 +114,25 @@ class Case:
                 return algorithm.decode(algorithm.commit(self.state, change))
 
             return on_rows
-        seen = Marks.of(self.grid)
+        self.synapses.detach()
+        self.synapses = attach(self.layer, algorithm)
+        self.running, inputs = self.synapses.states.runs(""), self.x.clone().requires_grad_()
+        with torch.enable_grad():
+            self._warm()
 
         def run() -> object:
-            seen.unchanged(self.grid)
-            site = self.site(self.x)
-            sent = algorithm.send(self.state, site)
-            self.grid.output(sent[0], self.x)
-            e = self.grid.feedback(self.gradient) * -self.samples
-            change, _ = algorithm.learn(self.state, site, e, self.samples, sent)
-            self.grid.write(algorithm.decode(algorithm.commit(self.state, change)))
-            return Marks.of(self.grid)
+            with torch.enable_grad():
+                self.layer(inputs).backward(self.gradient)
+            return self.synapses.step()
 
         return run
 
     def textbook(self, rows: int) -> Callable[[], object]:
         """The same ticks by LSTMCell, one row per sample and synapse; messages and merging as in the definition."""
         algorithm, (G, A, B) = self.algorithm, self.grid.shape
-        cell, site = algorithm.cell, self.site(self.x)
-        x = nn.functional.pad(site.as_rows(site.x), (0, int(self.grid.bias)), value=1.0)[:rows]
-        e = site.outputs_as_rows(self.grid.feedback(self.gradient))[:rows]
+        cell, site = algorithm.cell, self.site()
+        x = nn.functional.pad(site.as_rows(site.x), (0, int(site.bias)), value=1.0)[:rows]
+        e = self.feedback(rows)
         lstm = nn.LSTMCell(cell.V.shape[0] + cell.U.shape[0], cell.units, device=self.device, dtype=self.dtype)
         with torch.no_grad():
             lstm.weight_hh.copy_(cell.W.T)
@@ -155,6 +159,7 @@ class Case:
 
     def sgd(self) -> Callable[[], object]:
         """Forward, gradients of input and weights, update."""
+        self.synapses.detach()
         optimizer = torch.optim.SGD(self.layer.parameters(), lr=1e-6)
         inputs = self.x.clone().requires_grad_()
 
@@ -170,7 +175,7 @@ class Case:
         """How many rows to run, and how many there are."""
         G, A, B = self.grid.shape
         few = AT_ONCE.get(ticks, 2**62) * 16 // self.algorithm.cell.units // (G * A * B)
-        whole = self.site(self.x).rows
+        whole = self.site().rows
         return min(whole, max(1, few)), whole
 
 

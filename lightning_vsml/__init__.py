@@ -10,7 +10,8 @@ from lightning_vsml.algorithms.checkpoints import CheckpointError
 from lightning_vsml.algorithms.parts import Codec, Protocol, Reach, Stability
 from lightning_vsml.binding.health import NonFiniteError
 from lightning_vsml.binding.mapping import MappingError
-from lightning_vsml.binding.tape import GraphError
+from lightning_vsml.binding.parameter import GraphError
+from lightning_vsml.binding.synapses import Synapses, attach
 from lightning_vsml.fit.learner import VSMLLearner
 from lightning_vsml.lab import datasets
 from lightning_vsml.ticks import Cell, State, Tick
@@ -30,8 +31,10 @@ __all__ = [
     "Reach",
     "Stability",
     "State",
+    "Synapses",
     "Tick",
     "VSMLLearner",
+    "attach",
     "checkpoints",
     "datasets",
     "programs",

@@ -1,47 +1,58 @@
-"""The true gradient of a step, which diagnostics compare the learner's update with."""
+"""The true gradient of a step, which diagnostics compare with: another way back through the same graph."""
 
-from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_vsml.algorithms.change import Change
-from lightning_vsml.binding.grids import Grid
-from lightning_vsml.binding.tape import Tape
+from lightning_vsml.binding.call import Use
+from lightning_vsml.binding.parameter import plainly
+from lightning_vsml.ticks import Site
 from lightning_vsml.ticks.sites import Lookup
 
+if TYPE_CHECKING:
+    from lightning_vsml.binding.synapses import Synapses
 
-def true_gradients(
-    tape: Tape, loss: Tensor, grids: Mapping[str, Grid], weights: Mapping[str, Tensor], others: Sequence[nn.Parameter]
-) -> dict[str, Tensor]:
-    """dLoss/dW of each layer that the loss depends on: a way back by backpropagation, beside the learner's.
+
+class Gradients:
+    """dLoss/dW of each grid that the loss depends on, by backpropagation.
 
     Args:
-        tape: the calls of the step; it can be reversed again afterwards.
-        loss: scalar.
-        grids: by layer name.
-        weights: of each grid, ``(G, A, B)``.
-        others: parameters whose ``.grad`` the way back through glue would add to; it is kept as it was.
+        synapses: of the model.
+        loss: scalar; the graph behind it stays.
 
-    Returns:
-        By layer name, ``(G, A, B)``.
+    Attributes:
+        found: by grid, ``(G, A, B)``.
     """
-    before = [None if parameter.grad is None else parameter.grad.clone() for parameter in others]
-    gradients: dict[str, Tensor] = {}
-    for call in tape.reverse(loss):
-        grid, w = grids[call.name], weights[call.name]
-        assert call.leaf.grad is not None
-        with torch.enable_grad():
-            site = grid.site(call.x, w.dtype)
-        with torch.no_grad():
-            g = grid.feedback(call.leaf.grad.to(w.dtype))
-            own = site.change(site.x, 1.0, g, 1.0)
-            inputs = site.occurring if isinstance(site, Lookup) else None
-            whole = Change(own.unsqueeze(0), 1, inputs).whole(w.shape[1])[0]
-            gradients[call.name] = gradients.get(call.name, 0) + whole
-            message = None if site.sparse else site.backward(g, w, 1.0)
-        if message is not None:
-            call.send_back(site.x, message)
-    for parameter, gradient in zip(others, before, strict=True):
-        parameter.grad = gradient
-    return gradients
+
+    def __init__(self, synapses: "Synapses", loss: Tensor) -> None:
+        self.found: dict[str, Tensor] = {}
+        with plainly():
+            parameters = [*synapses.parameters(), *(p for p in synapses.model.parameters() if id(p) in synapses.left)]
+            before = [parameter.grad for parameter in parameters]
+            for parameter in parameters:
+                parameter.grad = None
+            synapses._gradients = self
+            try:
+                torch.autograd.backward(loss, retain_graph=True)
+            finally:
+                synapses._gradients = None
+                for name, grid in synapses.grids.items():
+                    for parameter in grid.parameters:
+                        if parameter.grad is not None:
+                            direct = torch.zeros(grid.shape, device=grid.placement[0], dtype=grid.placement[1])
+                            direct[:, grid.rows(parameter)] = grid.matrix(parameter, parameter.grad).to(direct)
+                            self.found[name] = self.found.get(name, 0) + direct
+                for parameter, gradient in zip(parameters, before, strict=True):
+                    parameter.grad = gradient
+
+    def learn(self, use: Use, site: Site, g: Tensor, wanted: bool) -> Tensor | None:
+        """In place of learn ticks."""
+        weights = use.algorithm.decode(use.state)
+        g = g.to(weights.dtype)
+        own = site.change(site.x, 1.0, g, 1.0)
+        inputs = site.occurring if isinstance(site, Lookup) else None
+        whole = Change(own.unsqueeze(0), 1, inputs).whole(weights.shape[1])[0]
+        self.found[use.name] = self.found.get(use.name, 0) + whole
+        return site.backward(g, weights, 1.0) if wanted else None

@@ -16,7 +16,7 @@ class NonFiniteError(ArithmeticError):
 
 
 class Health:
-    """What was noted of one step.
+    """What numbers have to be like.
 
     Args:
         reach: magnitudes beyond which the algorithm saturates.
@@ -24,11 +24,19 @@ class Health:
 
     def __init__(self, reach: Reach) -> None:
         self.reach = reach
-        self._infinite: list[str] = []
-        self._beyond: set[tuple[str, str]] = set()
 
-    def watch(self, layer: str, site: Site, e: Tensor, state: Tensor, change: Change) -> None:
-        """Note a call of ``layer``: site, feedback, state (whose first plane is the weight), and how it changes."""
+    def watch(
+        self, layer: str, site: Site, e: Tensor, state: Tensor, change: Change, step: int
+    ) -> set[tuple[str, str]]:
+        """Look at a call of ``layer``: site, feedback, state (whose first plane is the weight), and how it changes.
+
+        Returns:
+            What ("input", "feedback" or "weights") exceeds the algorithm's reach at this layer.
+
+        Raises:
+            NonFiniteError: one of them is not finite.
+        """
+        beyond = set()
         for what, ends, limit in (
             ("input", site.range, self.reach.x),
             ("feedback", interval(e), self.reach.e),
@@ -36,26 +44,26 @@ class Health:
         ):
             peak = max(map(abs, ends))
             if not math.isfinite(peak):
-                self._infinite.append(f"the {what} of layer {layer!r}")
-            elif peak > limit:
-                self._beyond.add((what, layer))
+                raise _not_finite(f"the {what} of layer {layer!r}", step)
+            if peak > limit:
+                beyond.add((what, layer))
         if not torch.isfinite(change.planes.sum()):
-            self._infinite.append(f"the state change of layer {layer!r}")
+            raise _not_finite(f"the state change of layer {layer!r}", step)
+        return beyond
 
-    def verify(self, loss: Tensor, step: int) -> set[tuple[str, str]]:
-        """Check all that was noted.
 
-        Returns:
-            What ("input", "feedback" or "weights") exceeded the algorithm's reach at which layer.
+def check_loss(loss: Tensor, step: int) -> None:
+    """Refuse a loss that is not finite.
 
-        Raises:
-            NonFiniteError: names the step and the first that is not finite, in the order of the reverse sweep.
-        """
-        loss_is_finite = bool(torch.isfinite(loss.detach()).all())
-        if not loss_is_finite or self._infinite:
-            what = self._infinite[0] if loss_is_finite else "the loss"
-            raise NonFiniteError(
-                f"step {step}: expected finite numbers, but {what} is not (loss = {loss.item():.6g}). No weight was "
-                "changed by this step. Lower lr, or look for what produced it in the batch, the model or the loss."
-            )
-        return self._beyond
+    Raises:
+        NonFiniteError: it is not.
+    """
+    if not torch.isfinite(loss.detach()).all():
+        raise _not_finite("the loss", step, f" (loss = {loss.item():.6g})")
+
+
+def _not_finite(what: str, step: int, more: str = "") -> NonFiniteError:
+    return NonFiniteError(
+        f"step {step}: expected finite numbers, but {what} is not{more}. No weight was changed by this step. Lower lr, "
+        "or look for what produced it in the batch, the model or the loss."
+    )

@@ -1,15 +1,21 @@
-"""Which layers of a model become synapse grids, and what is left over."""
+"""Which parameters of a model become synapses of which grid, and what is left over."""
 
+import re
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from torch import nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from torchmetrics import Metric
 
-from lightning_vsml.binding.grids import GRIDS, Grid, choose
+from lightning_vsml.binding.grids import GRIDS, Grid, ParameterGrid, choose
+from lightning_vsml.binding.parameter import SynapticParameter
 
-UNMAPPED = ("error", "freeze", "optimizer")
+UNMAPPED = ("synapse", "error", "freeze", "optimizer")
+
+Place = tuple[str, nn.Module, str, nn.Parameter]  # a parameter's name, its module, the key there, itself
 
 
 class MappingError(ValueError):
@@ -17,31 +23,108 @@ class MappingError(ValueError):
 
 
 class Mapping(NamedTuple):
-    """A model as the learner sees it.
+    """A model as synapses see it.
 
     Attributes:
-        grids: for each mapped layer its qualified name and grid; frozen layers too (they stay untouched).
-        unmapped: names of the trainable parameters that no mapped layer owns.
+        grids: by name, of layers and then of single parameters; frozen ones too (they may thaw).
+        places: of the grids' parameters.
+        left: trainable parameters that no layer's grid owns, where they are not synapses, by name.
+        chosen: parameters that were named to stay with the optimizer.
         glue: how many modules of each other type run as they are, by class name.
     """
 
     grids: dict[str, Grid]
-    unmapped: list[str]
+    places: list[Place]
+    left: dict[str, nn.Parameter]
+    chosen: dict[str, nn.Parameter]
     glue: Counter[str]
 
 
-def map_layers(model: nn.Module, unmapped: str = "error") -> Mapping:
-    """Find the layers that can be mapped.
+def map_model(model: nn.Module, unmapped: str = "synapse", optimizer: Sequence[str] = ()) -> Mapping:
+    """Find the layers that have grids of their own, and the parameters that have not.
 
     Args:
         model: the user's module.
-        unmapped: ``"error"`` refuses trainable parameters that no mapped layer owns, ``"freeze"`` leaves
-            them as they are, ``"optimizer"`` leaves them to the user's optimizer.
+        unmapped: parameters that no layer's grid owns: ``"synapse"`` gives each a grid of its own; ``"freeze"`` and
+            ``"optimizer"`` leave them over; ``"error"`` refuses them.
+        optimizer: patterns of names of modules and parameters that are left out.
 
     Raises:
-        MappingError: nothing to map, parameters left over, a layer that is half frozen, not yet materialised,
-            quantized, or shares a parameter with another.
+        MappingError: nothing to train, parameters left over, lazy layers, or a pattern without any match.
     """
+    _check_lazy(model)
+    places = list(_places(model))
+    chosen = {place[0]: place[3] for place in places if any(_matches(place[0], pattern) for pattern in optimizer)}
+    if idle := [pattern for pattern in optimizer if not any(_matches(place[0], pattern) for place in places)]:
+        raise MappingError(
+            f"expected names of modules or parameters to leave to the optimizer, but nothing matches "
+            f"{', '.join(map(repr, idle))}. The model has {_some(place[0] for place in places)}."
+        )
+    users = Counter(id(parameter) for *_, parameter in places)
+    kept = {id(parameter) for parameter in chosen.values()}
+    grids: dict[str, Grid] = {}
+    glue: Counter[str] = Counter()
+    for name, module in model.named_modules():
+        grid = choose(module)
+        if grid is not None and all(users[id(p)] == 1 and id(p) not in kept and _ordinary(p) for p in grid.parameters):
+            grids[_clean(name)] = grid
+        elif (
+            not any(True for _ in module.parameters()) and not any(module.children()) and not isinstance(module, Metric)
+        ):
+            glue[type(module).__name__] += 1
+
+    owned = {id(parameter) for grid in grids.values() for parameter in grid.parameters} | kept
+    left: dict[str, nn.Parameter] = {}
+    for name, module, _, parameter in places:
+        if id(parameter) in owned or not (parameter.is_floating_point() or parameter.is_complex()):
+            continue
+        owned.add(id(parameter))
+        if unmapped == "synapse" and parameter.numel() and _ordinary(parameter):
+            grids[name] = ParameterGrid(parameter, module)
+        elif parameter.requires_grad:
+            left[name] = parameter
+    if left and unmapped == "error":
+        raise MappingError(
+            f"expected every trainable parameter to belong to a layer with a grid of its own "
+            f"({', '.join(kind.__name__ for kind in GRIDS)}), but these do not: {', '.join(left)}\n"
+            'Let each of their numbers be a synapse, unmapped="synapse", keep them as they are, "freeze", or leave '
+            'them to your own optimizer, "optimizer".'
+        )
+    if not any(parameter.requires_grad for grid in grids.values() for parameter in grid.parameters):
+        frozen = f" and {len(grids)} frozen ones" if grids else ""
+        raise MappingError(
+            f"{type(model).__name__} has nothing to train by synapses: found {describe(glue)}{frozen}. Add or unfreeze "
+            "a layer, or train without."
+        )
+    mine = {id(parameter) for grid in grids.values() for parameter in grid.parameters}
+    return Mapping(grids, [place for place in places if id(place[3]) in mine], left, chosen, glue)
+
+
+def _places(model: nn.Module) -> Iterator[Place]:
+    """Every parameter wherever it is, a tied one several times."""
+    for name, module in model.named_modules():
+        for key, parameter in module._parameters.items():
+            if parameter is not None:
+                yield _clean(f"{name}.{key}".lstrip(".")), module, key, parameter
+
+
+def _ordinary(parameter: nn.Parameter) -> bool:
+    """Not of a class of its own, which would be lost."""
+    return type(parameter) in (nn.Parameter, SynapticParameter)
+
+
+def _clean(name: str) -> str:
+    """Without what compiling and Fabric put around a model."""
+    return re.sub(r"(^|\.)(_orig_mod|_forward_module)(?=\.|$)", "", name).lstrip(".")
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """Whether a pattern is of this parameter, or of a module around it."""
+    parts = name.split(".")
+    return any(fnmatchcase(".".join(parts[:end]), pattern) for end in range(1, len(parts) + 1))
+
+
+def _check_lazy(model: nn.Module) -> None:
     if lazy := [
         name
         for name, tensor in (*model.named_parameters(), *model.named_buffers())
@@ -51,90 +134,11 @@ def map_layers(model: nn.Module, unmapped: str = "error") -> Mapping:
             f"expected layers with known shapes, but these are lazy and have none yet: {', '.join(lazy)}. Run one "
             "batch through the model before fit, or use the non-lazy layers."
         )
-    if unmapped == "error" and (quantized := _quantized(model)):
-        raise MappingError(
-            "expected layers with floating-point weights, but these are quantized, and integers do not learn: "
-            f"{', '.join(quantized)}. Train first and quantize after, or keep them as they are with "
-            'VSMLLearner(..., unmapped="freeze").'
-        )
-    grids: dict[str, Grid] = {}
-    glue: Counter[str] = Counter()
-    for name, module in model.named_modules():
-        if isinstance(chosen := choose(module), type):
-            grids[name] = chosen(module)
-        elif module is not model and not any(module.children()) and not isinstance(module, Metric):
-            glue[type(module).__name__] += 1
-
-    _check_frozen(grids)
-    owned = _owned_by(model, grids)
-    leftover = [
-        name for name, parameter in model.named_parameters() if parameter.requires_grad and id(parameter) not in owned
-    ]
-    if not any(grid.layer.weight.requires_grad for grid in grids.values()):
-        raise MappingError(
-            f"{type(model).__name__} has no trainable layer that can be mapped: expected at least one of "
-            f"{', '.join(kind.__name__ for kind in GRIDS)}, found {describe(glue)}"
-            f"{f' and {len(grids)} frozen ones' if grids else ''}. Add or unfreeze such a layer, or train without "
-            f"VSMLLearner.{_listed(model, leftover)}"
-        )
-    if leftover and unmapped == "error":
-        raise MappingError(
-            "expected every trainable parameter to belong to a mapped layer "
-            f"({', '.join(kind.__name__ for kind in GRIDS)}), but these do not:{_listed(model, leftover)}\n"
-            'Either keep them as they are with VSMLLearner(..., unmapped="freeze"), or leave them to your own '
-            'optimizer with VSMLLearner(..., unmapped="optimizer").'
-        )
-    return Mapping(grids, leftover, glue)
 
 
-def _listed(model: nn.Module, parameters: list[str]) -> str:
-    """Parameters that are not mapped, one a line, with their module's type and why, where that is known."""
-    lines = []
-    for name in parameters:
-        module = model.get_submodule(name.rpartition(".")[0])
-        why = choose(module)
-        lines.append(f"\n  {name} ({type(module).__name__}{f': {why}' if isinstance(why, str) else ''})")
-    return "".join(lines)
-
-
-def _quantized(model: nn.Module) -> list[str]:
-    """Names and types of torch's quantized layers; they have no parameters that would show."""
-    return [
-        f"{name} ({module._get_name()})"
-        for name, module in model.named_modules()
-        if type(module).__module__.startswith("torch.ao.nn.quantized") and "PackedParams" not in type(module).__name__
-    ]
-
-
-def _check_frozen(grids: dict[str, Grid]) -> None:
-    for name, grid in grids.items():
-        weight, bias = grid.layer.weight, getattr(grid.layer, "bias", None)
-        if bias is not None and weight.requires_grad != bias.requires_grad:
-            trainable, frozen = ("weight", "bias") if weight.requires_grad else ("bias", "weight")
-            raise MappingError(
-                f"{name}: expected weight and bias to be both trainable or both frozen, but {frozen} has "
-                f"requires_grad=False and {trainable} has not. Freeze or unfreeze both."
-            )
-
-
-def _owned_by(model: nn.Module, grids: dict[str, Grid]) -> set[int]:
-    """Identities of the parameters that mapped layers own; a trainable one shared by two modules is an error."""
-    layers = {id(grid.layer) for grid in grids.values()}
-    uses: dict[int, list[str]] = {}
-    owned: set[int] = set()
-    for name, module in model.named_modules():
-        for key, parameter in module._parameters.items():
-            if parameter is not None and parameter.requires_grad:
-                uses.setdefault(id(parameter), []).append(f"{name}.{key}".lstrip("."))
-                if id(module) in layers:
-                    owned.add(id(parameter))
-    for parameter in owned:
-        if len(uses[parameter]) > 1:
-            raise MappingError(
-                f"{' and '.join(uses[parameter])} are one tied parameter; a mapped layer needs weights of its own. "
-                "Call one layer twice (that is supported), freeze the parameter, or untie it."
-            )
-    return owned
+def _some(names: Iterator[str]) -> str:
+    first = list(dict.fromkeys(names))
+    return ", ".join(first[:8]) + (", ..." if len(first) > 8 else "")
 
 
 def describe(glue: Counter[str]) -> str:

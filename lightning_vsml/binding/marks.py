@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lightning_vsml.binding.grids import Grid
-from lightning_vsml.binding.grids.dense import EmbeddingGrid
+from lightning_vsml.binding.grids.embedding import EmbeddingGrid
 
 
 class Marks(NamedTuple):
@@ -25,19 +25,25 @@ class Marks(NamedTuple):
     @classmethod
     def of(cls, grid: Grid) -> "Marks":
         """As they are now."""
-        places = tuple((parameter.data_ptr(), parameter._version) for parameter in grid.parameters)
-        cheap = grid.layer.weight.device.type == "cpu" and not isinstance(grid, EmbeddingGrid)
-        return cls(places, tuple(sums for p in grid.parameters for sums in _marks(p)) if cheap else ())
+        cheap = grid.placement[0].type == "cpu" and not isinstance(grid, EmbeddingGrid)
+        return cls(_places(grid), tuple(sums for p in grid.parameters for sums in _marks(p)) if cheap else ())
 
-    def unchanged(self, grid: Grid) -> bool:
-        """Whether they still are that."""
-        now = self.of(grid)
-        return self.places == now.places and all(map(torch.equal, self.marks, now.marks))
+    def unchanged(self, grid: Grid, thorough: bool = True) -> bool:
+        """Whether they still are that; the sums are looked at if ``thorough``."""
+        if self.places != _places(grid):
+            return False
+        return not thorough or all(map(torch.equal, self.marks, self.of(grid).marks))
+
+
+def _places(grid: Grid) -> tuple[tuple[int, int], ...]:
+    return tuple((parameter.data_ptr(), parameter._version) for parameter in grid.parameters)
 
 
 def _marks(parameter: Tensor) -> tuple[Tensor, ...]:
     """The sum of all bits, in which any one change shows, and random sums of every row, in which exchanges do."""
     values = parameter.detach()
+    if values.is_complex():
+        values = torch.view_as_real(values)
     if values.dim() < 2:
         return (values.clone(),)
     rows = values.reshape(len(values), -1)

@@ -1,5 +1,7 @@
 """Numbers about a learning step, taken only on steps that are logged."""
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,6 +20,7 @@ class Measurements:
 
     def __init__(self, cosines: bool = False) -> None:
         self.cosines = cosines
+        self.gradients: dict[str, Tensor] = {}
         self.complete = False  # a commit was measured
         self._values: dict[str, Tensor] = {}
 
@@ -38,13 +41,18 @@ class Measurements:
             exact = site.backward(e, site.select(algorithm.decode(state).unsqueeze(0))[0], 1.0)
             self._values[f"vsml/message_cosine/{name}"] = _cosine(message, exact)
 
-    def compared(
-        self, name: str, algorithm: LearningAlgorithm, state: Tensor, change: Change, gradient: Tensor
-    ) -> None:
-        """After all calls of a layer: its state, their change, and the true gradient of its weights, ``(G, A, B)``."""
+    def differentiated(self, gradients: Mapping[str, Tensor]) -> None:
+        """Before a way back: the true gradients of weights, ``(G, A, B)``."""
+        for name, gradient in gradients.items():
+            self.gradients[name] = self.gradients.get(name, 0) + gradient
+
+    def compared(self, name: str, algorithm: LearningAlgorithm, state: Tensor, change: Change) -> None:
+        """Before a commit: a grid's state and its change."""
+        if name not in self.gradients:
+            return
         own = Change(change.whole(state.shape[2]).clone(), change.rows)  # a commit works in place
         update = algorithm.decode(algorithm.commit(state, own)) - algorithm.decode(state)
-        self._values[f"vsml/update_cosine/{name}"] = _cosine(update, -gradient)
+        self._values[f"vsml/update_cosine/{name}"] = _cosine(update, -self.gradients[name])
 
     def committed(self, name: str, state: Tensor, update: Tensor) -> None:
         """After a commit: the new state and the weights' change ``(G, A, B)``."""

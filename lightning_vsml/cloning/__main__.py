@@ -2,17 +2,12 @@
 
 import argparse
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
-from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from lightning_vsml.algorithms import checkpoints
 from lightning_vsml.algorithms.cellular import LearningAlgorithm
@@ -20,6 +15,7 @@ from lightning_vsml.cloning import check, drift
 from lightning_vsml.cloning.module import CloningModule
 from lightning_vsml.cloning.recipes import PRESETS, Recipe
 from lightning_vsml.cloning.targets import TARGETS
+from lightning_vsml.fit.runs import USAGE_ERRORS, Run
 from lightning_vsml.lab import datasets
 
 
@@ -33,8 +29,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         recipe = _recipe(options)
         module = CloningModule(recipe, every=options.every, drift_steps=drift.STEPS)
         started = time.time()
-        trainer = _train(module, options)
-    except (ValueError, MisconfigurationException) as error:
+        run = Run(options.run_dir or Path("runs") / "cloning" / out.stem, options.resume)
+        trainer = run.trainer(
+            accelerator=options.accelerator, devices=1, max_epochs=module.epochs, log_every_n_steps=50
+        )
+        run.fit(trainer, module, lambda: f"{int(module.iteration)} iterations")
+    except USAGE_ERRORS as error:
         raise SystemExit(f"python -m lightning_vsml.cloning: {error}") from error
 
     device = trainer.strategy.root_device
@@ -51,44 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     algorithm.card.update(kind="cloned", target=recipe.target)
     checkpoints.save(algorithm, out, made_by=made_by)
     print(f"wrote {out} and {checkpoints.card_path(out)}")
-    for measurement in _measurements(trainer, algorithm, recipe):
+    errors = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("error/")}
+    for measurement in _measurements(errors, algorithm, recipe):
         checkpoints.record(out, measurement)
         print(", ".join(f"{what}: {value}" for what, value in measurement.items()))
 
 
-def _train(module: CloningModule, options: argparse.Namespace) -> Trainer:
-    """The fit, from its start or from where a stopped one left off."""
-    run: Path = options.run_dir or Path("runs") / "cloning" / options.out.stem
-    last = run / "last.ckpt"
-    if last.exists() and not options.resume:
-        raise ValueError(f"{run} holds a run already: --resume continues it; choose another --run-dir, or delete it.")
-    if options.resume and not last.exists():
-        raise ValueError(f"there is nothing to resume in {run}: {last.name} is not there.")
-    trainer = Trainer(
-        accelerator=options.accelerator,
-        devices=1,
-        max_epochs=module.epochs,
-        logger=TensorBoardLogger(run, name="", version=""),
-        callbacks=[
-            ModelCheckpoint(run, filename="last", enable_version_counter=False),
-            TQDMProgressBar(refresh_rate=20),
-            LearningRateMonitor(),
-        ],
-        enable_model_summary=False,
-        log_every_n_steps=50,
-    )
-    for hint in ("Checkpoint directory .* exists", "The 'train_dataloader' does not have many workers"):
-        warnings.filterwarnings("ignore", hint)  # the directory is the run's own, and the loader only counts
-    try:
-        trainer.fit(module, ckpt_path=str(last) if options.resume else None)
-    except SystemExit:  # Lightning's answer to Ctrl-C
-        saved = "; --resume continues from the last checkpoint" if last.exists() else ", before the first checkpoint"
-        raise SystemExit(f"stopped after {int(module.iteration)} iterations{saved}.") from None
-    return trainer
-
-
-def _measurements(trainer: Trainer, algorithm: LearningAlgorithm, recipe: Recipe) -> Iterator[dict[str, Any]]:
-    errors = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("error/")}
+def _measurements(errors: dict[str, float], algorithm: LearningAlgorithm, recipe: Recipe) -> Iterator[dict[str, Any]]:
     drifted = drift.measure(algorithm, TARGETS[recipe.target], drift.STEPS)
     yield {"data": "random", **{name: f"{value:.2g}" for name, value in (errors | drifted).items()}}
     try:

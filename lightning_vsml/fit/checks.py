@@ -1,30 +1,26 @@
-"""What a Trainer and a module must be like for the learner, and what to do where they are not."""
+"""What a Trainer and a module must be like for the learner, and what a user should know."""
+
+from collections.abc import Sequence
+from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
+from torch.optim import Optimizer
 
 from lightning_vsml.algorithms.cellular import LearningAlgorithm
+from lightning_vsml.binding.following import Following
+from lightning_vsml.binding.rates import without_effect
+from lightning_vsml.binding.synapses import Synapses
 
 
-def check_automatic(pl_module: LightningModule) -> None:
-    """Refuse manual optimization, which has no step to take over."""
-    if not pl_module.automatic_optimization:
-        raise MisconfigurationException(
-            f"VSMLLearner needs automatic optimization, but {type(pl_module).__name__} sets "
-            "automatic_optimization = False. Return the loss from training_step and one optimizer (or None) from "
-            "configure_optimizers, also where there were several, and leave stepping to the Trainer."
-        )
-
-
-def check_trainer(trainer: Trainer, learner_type: type, unmapped: str) -> None:
+def check_trainer(trainer: Trainer, learner_type: type) -> None:
     """Refuse what cannot work on this Trainer.
 
     Raises:
-        MisconfigurationException: two learners, tuner callbacks, sharded weights, a hybrid that is not supported.
+        MisconfigurationException: two learners, tuner callbacks, sharded weights.
     """
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
     if (count := sum(isinstance(callback, learner_type) for callback in callbacks)) > 1:
@@ -43,63 +39,89 @@ def check_trainer(trainer: Trainer, learner_type: type, unmapped: str) -> None:
             f"VSMLLearner needs whole weights on every process, but {type(trainer.strategy).__name__} shards them. "
             'Use strategy="auto" or "ddp".'
         )
-    if unmapped == "optimizer" and (trainer.world_size > 1 or trainer.precision == "16-mixed"):
-        raise MisconfigurationException(
-            'unmapped="optimizer" runs in one process and without gradient scaling, got '
-            f"{trainer.world_size} processes and precision {trainer.precision}. Use one device and another precision, "
-            'or unmapped="freeze".'
-        )
 
 
-def warn_ineffective(trainer: Trainer, pl_module: LightningModule) -> None:
-    """Say which settings have no effect."""
-    if trainer.gradient_clip_val:
-        rank_zero_warn(
-            "gradient_clip_val has no effect on layers that VSMLLearner trains: there are no gradients to clip."
-        )
-    if is_overridden("backward", pl_module):
-        rank_zero_warn(f"{type(pl_module).__name__}.backward is not called: VSMLLearner takes its place.")
-
-
-def check_stepped(pl_module: LightningModule, sweeps: int, commits: int) -> None:
-    """Refuse a module that goes around the learner: feedback arrived, no step was taken."""
-    if sweeps and not commits:
-        raise MisconfigurationException(
-            f"feedback arrived {sweeps} times in this epoch but no step was taken: expected "
-            f"{type(pl_module).__name__}.optimizer_step to call optimizer.step(closure=...) on the optimizer it is "
-            "given. Calling the raw torch optimizer goes around VSMLLearner."
-        )
-
-
-def warn_silent(layers: list[str]) -> None:
-    """Name the layers that no feedback has reached."""
-    if layers:
-        rank_zero_warn(
-            "no feedback reached these mapped layers in the first epoch, so they did not learn: "
-            f"{', '.join(layers)}. They are unused, cut off from the loss, or inside activation checkpointing with "
-            "use_reentrant=True (False is supported)."
-        )
-
-
-def warn_used_directly(layers: set[str]) -> None:
-    """Name the layers whose weights the loss uses without calling the layer."""
-    if layers:
-        rank_zero_warn(
-            f"the loss uses weights of {', '.join(sorted(layers))} outside of the layer's own call (an L1 or L2 "
-            "penalty, x @ embedding.weight.T, functional.linear): nothing is learned from that part of it. Call the "
-            "layer, or leave that part out."
-        )
-
-
-def check_optimizer(trainer: Trainer, pl_module: LightningModule, left_to_it: set[str]) -> None:
-    """Refuse an optimizer that does not hold what is left to it."""
+def check_optimizer(trainer: Trainer, pl_module: LightningModule, left: set[int]) -> None:
+    """Refuse optimizers that do not hold what is left to them."""
     held = {id(p) for optimizer in trainer.optimizers for group in optimizer.param_groups for p in group["params"]}
-    if missing := [name for name, p in pl_module.named_parameters() if name in left_to_it and id(p) not in held]:
+    if missing := [name for name, p in pl_module.named_parameters() if id(p) in left and id(p) not in held]:
         raise MisconfigurationException(
-            'unmapped="optimizer" expects your optimizer to hold every parameter that is not mapped, but it lacks '
-            f"{', '.join(missing)}. Add them in {type(pl_module).__name__}.configure_optimizers, or use "
-            'unmapped="freeze".'
+            "expected your optimizer to hold every parameter that is left to it, but it lacks "
+            f"{', '.join(missing)}. Add them in {type(pl_module).__name__}.configure_optimizers, or let them be "
+            "synapses."
         )
+
+
+def check_resumed(resumed: dict[str, Any], algorithm: LearningAlgorithm) -> None:
+    """Refuse states of another algorithm."""
+    if resumed["fingerprint"] != algorithm.fingerprint:
+        raise MisconfigurationException(
+            f"the checkpoint was made by the learning algorithm {resumed['algorithm']!r} (fingerprint "
+            f"{resumed['fingerprint'][:12]}), this learner runs {algorithm.name!r} "
+            f"({algorithm.fingerprint[:12]}). Resume with the same algorithm, or load only the weights and "
+            "start a new fit."
+        )
+
+
+def warn_frozen_again(resumed: dict[str, Any], synapses: Synapses) -> None:
+    """Name what had learned in the checkpoint and is frozen now: Lightning does not unfreeze on resume."""
+    live = set(synapses.live)
+    if frozen := [name for name in resumed["states"] if name not in live]:
+        rank_zero_warn(
+            f"{', '.join(frozen)} had learned in the checkpoint and are frozen now, so they do not go on. If a "
+            "finetuning callback had unfrozen them, it does not do so again when a fit is resumed: unfreeze them in "
+            "the module's on_fit_start."
+        )
+
+
+def inform_without_states(path: Any) -> None:
+    """Say that a checkpoint holds weights only."""
+    rank_zero_info(f"{path} has no states of a VSMLLearner: they start from its weights.")
+
+
+def inform_of_settings(optimizers: Sequence[Optimizer], synapses: Synapses) -> None:
+    """Name what synapses do not follow of the optimizers, and what the optimizers do not hold."""
+    for optimizer in optimizers:
+        if "Mock" not in type(optimizer).__name__ and (names := without_effect(optimizer)):
+            rank_zero_info(
+                f"{type(optimizer).__name__}: VSMLLearner follows its learning rates and weight decay; "
+                f"{', '.join(names)} mean nothing to synapses."
+            )
+    held = {id(p) for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
+    missing = [place for place, _, _, p in synapses.mapping.places if id(p) not in held and p.requires_grad]
+    if missing and len(missing) < len(synapses.mapping.places):
+        rank_zero_warn(f"no optimizer holds {', '.join(missing)}: they do not learn, as with the optimizer itself.")
+
+
+class Told:
+    """What was said already; everything is said once."""
+
+    def __init__(self) -> None:
+        self._beyond: set[tuple[str, str]] = set()
+        self._exact: set[str] = set()
+        self._silent = False
+
+    def of(self, synapses: Synapses, step: int) -> None:
+        """What a step showed: saturation, exact ticks, replaced parameters."""
+        if news := synapses.beyond_reach - self._beyond:
+            warn_beyond_reach(synapses.algorithm, news, step)
+            self._beyond |= news
+        if exact := {name: why for name, why in synapses.exact_ticks.items() if name not in self._exact}:
+            inform_exact(exact, step)
+            self._exact |= set(exact)
+        while synapses.news:
+            rank_zero_info(f"step {step}: {synapses.news.pop()}.")
+
+    def silent(self, synapses: Synapses, following: Following) -> None:
+        """Name the grids that no feedback has reached in the first epoch."""
+        held = {id(parameter) for optimizer in following.optimizers for parameter in following.belonging(optimizer)}
+        silent = [n for n in synapses.live if n not in synapses.reached and id(synapses.grids[n].weight) in held]
+        if silent and not self._silent:
+            rank_zero_warn(
+                f"no feedback reached {', '.join(silent)} in the first epoch, so they did not learn: they are unused, "
+                "or cut off from the loss."
+            )
+        self._silent = True
 
 
 def warn_beyond_reach(algorithm: LearningAlgorithm, places: set[tuple[str, str]], step: int) -> None:
@@ -120,7 +142,7 @@ def warn_beyond_reach(algorithm: LearningAlgorithm, places: set[tuple[str, str]]
 
 def inform_exact(layers: dict[str, str], step: int) -> None:
     """Say which layers run tick by tick, and why."""
-    reasons = "; ".join(f"{name} ({reason})" for name, reason in layers.items())
+    reasons = "; ".join(f"{name} ({reason})" for name, reason in sorted(layers.items()))
     rank_zero_info(
         f"step {step}: ticks as few matrix products would not keep the tolerance, so every sample and synapse is "
         f"computed, which is slower, in {reasons}. vsml/exact_ticks counts such layers."

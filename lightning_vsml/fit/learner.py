@@ -1,34 +1,21 @@
 """The Lightning callback: hooks and checks, nothing else."""
 
-import math
 import os
-from numbers import Real
+from collections.abc import Sequence
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelSummary
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
-from lightning_vsml.algorithms import checkpoints
 from lightning_vsml.algorithms.cellular import LearningAlgorithm
-from lightning_vsml.binding.bridge import FORWARD, Bridge
-from lightning_vsml.binding.mapping import UNMAPPED
+from lightning_vsml.binding.following import Following
+from lightning_vsml.binding.gradients import Gradients
+from lightning_vsml.binding.health import check_loss
 from lightning_vsml.binding.measure import Measurements
-from lightning_vsml.fit import pictures, report
-from lightning_vsml.fit.checks import (
-    check_automatic,
-    check_optimizer,
-    check_stepped,
-    check_trainer,
-    inform_exact,
-    warn_beyond_reach,
-    warn_ineffective,
-    warn_silent,
-    warn_used_directly,
-)
-from lightning_vsml.fit.schedule import scheduled_ratio
-from lightning_vsml.fit.takeover import TakeOver
+from lightning_vsml.binding.synapses import Synapses, algorithm_of, check_settings
+from lightning_vsml.fit import checks, pictures, report
 
 
 class VSMLLearner(Callback):
@@ -37,25 +24,28 @@ class VSMLLearner(Callback):
     >>> from lightning.pytorch import Trainer
     >>> trainer = Trainer(callbacks=[VSMLLearner()], logger=False)
 
-    Every weight of the mapped layers (:data:`~lightning_vsml.binding.grids.GRIDS`) becomes a small LSTM state, a
-    synapse; all share the algorithm's one LSTM. Whatever else the model does is glue and stays the user's code. After
-    each step the weights are written back, so validation, checkpoints and export see the plain module. The optimizer that the
-    module configures is created but not stepped.
+    Every weight becomes a small LSTM state, a synapse; all share the algorithm's one LSTM. Layers that have a grid of
+    their own (:data:`~lightning_vsml.binding.grids.GRIDS`) run by it; whatever else the model does is glue and stays
+    the user's code. Where an optimizer would step, the weights are written back, so validation, checkpoints and
+    export see the plain module. Automatic and manual optimization, with one optimizer or several: each one's ``step``
+    commits what belongs to its parameters.
 
     Args:
         algorithm: name of a shipped algorithm, path of a ``.safetensors`` file, or a
             :class:`~lightning_vsml.LearningAlgorithm`.
         lr: scales the feedback so that ``VSMLLearner("backprop", lr=r)`` follows ``torch.optim.SGD(lr=r)``.
             ``None`` takes the default of the algorithm's card.
-        unmapped: trainable parameters that no mapped layer owns: ``"error"`` names them, ``"freeze"`` keeps them as
-            they are, ``"optimizer"`` leaves them to the user's optimizer (one process, no ``16-mixed`` precision).
-        forward: ``"cell"`` computes mapped layers by forward ticks; ``"module"`` by the layers themselves, with the
-            decoded weights, and keeps only learning in the cell.
+        unmapped: trainable parameters that no layer's grid owns: ``"synapse"`` makes each of their numbers a synapse,
+            ``"freeze"`` keeps them as they are, ``"optimizer"`` leaves them to the user's optimizer, ``"error"`` names
+            them.
+        forward: ``"cell"`` computes layers by forward ticks; ``"module"`` with the decoded weights, and keeps only
+            learning in the cell.
+        optimizer: patterns of names of modules and parameters that stay with the user's optimizer.
         diagnostics: also log, per layer, the cosine between its update and the true gradient; and, ever more seldom as
             training goes on, histograms of states and a picture of them, on loggers that can show them.
-        follow_scheduler: scale ``lr`` by what the learning-rate scheduler of your optimizer makes of its learning rate
-            (current / initial, of the first parameter group); ``False`` keeps it constant. The optimizer's learning
-            rate itself is not used.
+        follow_optimizer: let the settings of the user's optimizer count: learning rates of parameter groups relative
+            to the first one's initial rate, as schedulers and the user's code move them, and weight decay. ``False``
+            keeps ``lr`` constant and the same for all.
         ticks: the tick implementation: ``"products"`` (a few matrix products), ``"native"`` (compiled for the CPU),
             ``"triton"`` (compiled for NVIDIA GPUs; ``"triton-fast"`` with the hardware's approximate tanh), ``"fused"``
             (torch, without what zeros make unnecessary), ``"reference"`` (the readable one), or ``"auto"``: products,
@@ -72,48 +62,35 @@ class VSMLLearner(Callback):
         algorithm: str | os.PathLike[str] | LearningAlgorithm = "backprop",
         *,
         lr: float | None = None,
-        unmapped: str = "error",
+        unmapped: str = "synapse",
         forward: str = "cell",
+        optimizer: Sequence[str] = (),
         diagnostics: bool = False,
-        follow_scheduler: bool = True,
+        follow_optimizer: bool = True,
         ticks: str | None = None,
         tolerance: float | None = None,
     ) -> None:
         super().__init__()
-        for what, value, known in (("unmapped", unmapped, UNMAPPED), ("forward", forward, FORWARD)):
-            if value not in known:
-                raise ValueError(f"{what} should be one of {', '.join(map(repr, known))}, got {value!r}.")
-        loaded = algorithm if isinstance(algorithm, LearningAlgorithm) else checkpoints.load(algorithm)
-        if loaded.cell.population is not None:
-            raise ValueError(
-                f"A learner runs one cell, got a population of {loaded.cell.population}: choose one, "
-                "Cell(*(parameter[k] for parameter in algorithm.cell))."
-            )
-        self.algorithm = loaded.on(ticks, tolerance)
-        if lr is not None and (isinstance(lr, bool) or not isinstance(lr, Real) or not 0 <= lr < math.inf):
-            raise ValueError(f"lr should be a finite number of at least 0, or None for the default, got {lr!r}.")
+        check_settings(lr, unmapped, forward)
+        self.algorithm = algorithm_of(algorithm).on(ticks, tolerance)
         self.lr = self.algorithm.lr if lr is None else float(lr)
-        self.unmapped, self.forward, self.diagnostics = unmapped, forward, diagnostics
-        self.follow_scheduler = follow_scheduler
-        self._bridge: Bridge | None = None
-        self._takeover: TakeOver | None = None
+        self.unmapped, self.forward, self.optimizer = unmapped, forward, tuple(optimizer)
+        self.diagnostics, self.follow_optimizer = diagnostics, follow_optimizer
+        self._synapses: Synapses | None = None
+        self._following: Following | None = None
         self._resumed: dict[str, Any] | None = None
-        self._warned: set[tuple[str, str]] = set()
-        self._used_directly: set[str] = set()
-        self._told_exact: set[str] = set()
+        self._told = checks.Told()
+        self._rate = self.lr
         self._next_picture = 0
 
     # --- before fit
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check what can be known before anything runs."""
-        if stage != "fit":
-            return
-        self._resumed = None
-        self._release()
-        check_automatic(pl_module)
-        check_trainer(trainer, VSMLLearner, self.unmapped)
-        warn_ineffective(trainer, pl_module)
+        if stage == "fit":
+            self._resumed = None
+            self._release()
+            checks.check_trainer(trainer, VSMLLearner)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the states of a checkpoint for the fit that resumes from it."""
@@ -122,122 +99,105 @@ class VSMLLearner(Callback):
     # --- fit
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Bind: weights are loaded and on their device by now."""
-        check_automatic(pl_module)  # a module may decide in its own setup
+        """Attach: weights are loaded and on their device by now."""
         resumed, self._resumed = self._resumed, None
-        bridge = Bridge(
-            pl_module,
+        wrapped = isinstance(trainer.strategy.model, DistributedDataParallel)
+        self._synapses = synapses = Synapses(
+            trainer.strategy.model if wrapped and trainer.strategy.model is not None else pl_module,
             self.algorithm,
+            lr=self.lr,
             unmapped=self.unmapped,
             forward=self.forward,
-            states=self._states(resumed) if resumed else None,
+            optimizer=self.optimizer,
         )
+        checks.check_optimizer(trainer, pl_module, synapses.left)
         if resumed:
-            bridge.go_on(resumed.get("history", []))
-        self._bridge, self._warned, self._used_directly, self._next_picture = bridge, set(), set(), 0
-        self._told_exact = set()
-        self._takeover = TakeOver(
-            trainer.strategy, pl_module, bridge, lambda: self._gain(trainer), hybrid=bool(bridge.to_optimizer)
+            checks.check_resumed(resumed, self.algorithm)
+            synapses.load_state_dict(resumed)
+            checks.warn_frozen_again(resumed, synapses)
+        elif trainer.ckpt_path is not None:
+            checks.inform_without_states(trainer.ckpt_path)
+        schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
+        self._following = synapses.follow(
+            *trainer.optimizers,
+            schedulers=schedulers,
+            settings=self.follow_optimizer,
+            initial=(resumed or {}).get("initial_lr"),
         )
-        check_optimizer(trainer, pl_module, bridge.to_optimizer)
+        self._told, self._next_picture = checks.Told(), 0
+        if self.follow_optimizer:
+            checks.inform_of_settings(trainer.optimizers, synapses)
         if trainer.is_global_zero and any(isinstance(callback, ModelSummary) for callback in trainer.callbacks):  # type: ignore[attr-defined]
-            report.show(report.summary(bridge.mapping, self.algorithm, self.lr, self.unmapped))
+            report.show(report.summary(synapses, self.unmapped))
 
     def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
         """Measure on the steps that Lightning logs."""
-        if self._bridge is not None and self._bridge.measurements is None and _logs_now(trainer):
-            self._bridge.measurements = Measurements(cosines=self.diagnostics)
+        if self._synapses is not None and self._synapses.measurements is None and _logs_now(trainer):
+            self._synapses.measurements = Measurements(cosines=self.diagnostics)
 
-    def on_before_zero_grad(self, *_: Any) -> None:
-        """Pending changes go where gradients go."""
-        if self._bridge is not None:
-            self._bridge.forget()
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        """The loss is known here: its scale, whether it is finite, and what the true gradient would be."""
+        synapses = self._synapses
+        if synapses is None or self._following is None:
+            return
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        synapses.rates.loss_scale = 1.0 if scaler is None else float(scaler.get_scale())
+        if scaler is None:
+            check_loss(loss, synapses.steps)
+        self._rate = synapses.rates.of(next(iter(synapses.grids.values())).weight)
+        if synapses.measurements is not None and self.diagnostics and loss.requires_grad:
+            synapses.measurements.differentiated(Gradients(synapses, loss).found)
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        """Hand the measurements of a finished step to the loggers; warn of saturation, once per layer."""
-        bridge = self._bridge
-        if bridge is not None and (news := bridge.beyond_reach - self._warned):
-            warn_beyond_reach(self.algorithm, news, trainer.global_step)
-            self._warned |= news
-        if bridge is not None and (exact := set(bridge.exact_ticks) - self._told_exact):
-            inform_exact({name: bridge.exact_ticks[name] for name in sorted(exact)}, trainer.global_step)
-            self._told_exact |= exact
-        if bridge is not None and (layers := bridge.used_directly - self._used_directly):
-            warn_used_directly(layers)
-            self._used_directly |= layers
-        takeover = self._takeover
-        if takeover is None or bridge is None or bridge.measurements is None or not bridge.measurements.complete:
+        """Hand the measurements of a finished step to the loggers; say what was noticed, once."""
+        synapses = self._synapses
+        if synapses is None or self._following is None:
             return
-        metrics, bridge.measurements = bridge.measurements.metrics(), None
-        metrics["vsml/lr"] = takeover.last_gain * self.algorithm.lr
-        metrics["vsml/exact_ticks"] = float(len(bridge.exact_ticks))
+        self._told.of(synapses, trainer.global_step)
+        if synapses.measurements is None or not synapses.measurements.complete:
+            return
+        metrics, synapses.measurements = synapses.measurements.metrics(), None
+        metrics["vsml/lr"] = self._rate
+        metrics["vsml/exact_ticks"] = float(len(synapses.exact_ticks))
         step = trainer.fit_loop.epoch_loop._batches_that_stepped
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=step)
         if self.diagnostics and step >= self._next_picture and trainer.is_global_zero:
             self._next_picture = 2 * step + 1
-            pictures.show(
-                trainer.loggers, self.algorithm.layout, {name: bridge.states[name] for name in bridge.live}, step
-            )
+            pictures.show(trainer.loggers, self.algorithm.layout, synapses.states.items(), step)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Notice a module that goes around the learner, and layers it never reached."""
-        takeover, bridge = self._takeover, self._bridge
-        if takeover is None or bridge is None or takeover.sweeps == 0:
-            return
-        check_stepped(pl_module, takeover.sweeps, takeover.commits)
-        silent = [name for name in bridge.live if name not in bridge.reached]
-        warn_silent(silent)
-        bridge.reached.update(silent)  # once is enough
+    def on_train_epoch_end(self, *_: Any) -> None:
+        """Notice grids that no feedback has reached."""
+        if self._synapses is not None and self._following is not None and self._following.commits:
+            self._told.silent(self._synapses, self._following)
 
     # --- after fit
 
     def state_dict(self) -> dict[str, Any]:
         """States as plain tensors, and the algorithm they belong to."""
-        return {
-            "algorithm": self.algorithm.name,
-            "fingerprint": self.algorithm.fingerprint,
-            "states": self._bridge.state_dict() if self._bridge is not None else {},
-            "history": self._bridge.history() if self._bridge is not None else [],
-        }
+        if self._synapses is not None:
+            return self._synapses.state_dict()
+        return {"algorithm": self.algorithm.name, "fingerprint": self.algorithm.fingerprint, "states": {}}
 
     def on_exception(self, *_: Any) -> None:
         """After an error or Ctrl-C only this hook runs."""
         self._release()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Give the strategy its methods back; the states stay readable for ``save_checkpoint`` after fit."""
+        """Give the module and its optimizers back; the states stay readable for ``save_checkpoint`` after fit."""
         self._release()
 
     def __repr__(self) -> str:
         return (
             f"VSMLLearner({self.algorithm.name!r}, lr={self.lr}, unmapped={self.unmapped!r}, forward={self.forward!r}, "
-            f"diagnostics={self.diagnostics}, follow_scheduler={self.follow_scheduler}, ticks={self.algorithm.ticks!r})"
+            f"optimizer={self.optimizer}, diagnostics={self.diagnostics}, follow_optimizer={self.follow_optimizer}, "
+            f"ticks={self.algorithm.ticks!r})"
         )
 
     def _release(self) -> None:
-        if self._takeover is not None:
-            self._takeover.release()
-            self._takeover = None
-
-    def _gain(self, trainer: Trainer) -> float:
-        """Factor on the feedback: learning rate, as scheduled, over the algorithm's own."""
-        gain = self.lr / self.algorithm.lr
-        if self.follow_scheduler and trainer.lr_scheduler_configs:
-            gain *= scheduled_ratio(
-                trainer.optimizers[0], [config.scheduler for config in trainer.lr_scheduler_configs]
-            )
-        return gain
-
-    def _states(self, resumed: dict[str, Any]) -> dict[str, dict[str, Tensor]]:
-        if resumed["fingerprint"] != self.algorithm.fingerprint:
-            raise MisconfigurationException(
-                f"the checkpoint was made by the learning algorithm {resumed['algorithm']!r} (fingerprint "
-                f"{resumed['fingerprint'][:12]}), this learner runs {self.algorithm.name!r} "
-                f"({self.algorithm.fingerprint[:12]}). Resume with the same algorithm, or load only the weights and "
-                "start a new fit."
-            )
-        return resumed["states"]
+        if self._synapses is not None:
+            self._synapses.detach()
+        self._following = None
 
 
 def _logs_now(trainer: Trainer) -> bool:

@@ -3,15 +3,17 @@
 from rich.console import Console
 from rich.table import Table
 
-from lightning_vsml.algorithms.cellular import LearningAlgorithm
-from lightning_vsml.binding.mapping import Mapping, describe
+from lightning_vsml.binding.grids import ParameterGrid
+from lightning_vsml.binding.mapping import describe
+from lightning_vsml.binding.synapses import Synapses
 
 
-def summary(mapping: Mapping, algorithm: LearningAlgorithm, lr: float, unmapped: str) -> Table:
-    """Each mapped layer with its grid and number of states; |V_L| and |V_M|; what is glue.
+def summary(synapses: Synapses, unmapped: str) -> Table:
+    """Each grid with its number of states; |V_L| and |V_M|; what is glue.
 
     A synapse has 2 N states: h and c of each of its N units.
     """
+    mapping, algorithm, lr = synapses.mapping, synapses.algorithm, synapses.lr
     table = Table(
         title=f"VSMLLearner: {algorithm.name}, lr = {lr:g}, N = {algorithm.cell.units} units per synapse",
         title_justify="left",
@@ -25,12 +27,13 @@ def summary(mapping: Mapping, algorithm: LearningAlgorithm, lr: float, unmapped:
     for name, grid in mapping.grids.items():
         G, A, B = grid.shape
         states = G * A * B * 2 * algorithm.cell.units
-        frozen = not grid.layer.weight.requires_grad
+        elementwise = isinstance(grid, ParameterGrid)
+        frozen = not any(parameter.requires_grad for parameter in grid.parameters)
         total += 0 if frozen else states
         table.add_row(
             name or "(model)",
-            type(grid.layer).__name__,
-            (f"{G} x " if G > 1 else "") + f"{A} x {B}",
+            f"{grid.kind}, each number" if elementwise else grid.kind,
+            f"{G}" if elementwise else (f"{G} x " if G > 1 else "") + f"{A} x {B}",
             "frozen" if frozen else f"{states:,}",
         )
     V_M = algorithm.cell.size
@@ -40,9 +43,15 @@ def summary(mapping: Mapping, algorithm: LearningAlgorithm, lr: float, unmapped:
     table.add_row("|V_L| / |V_M|", "", "", f"{total / V_M:,.1f}")
     N2, kept = 2 * algorithm.cell.units, len(algorithm.layout.planes)
     caption = f"glue: {describe(mapping.glue)}\nkept: {kept} of a synapse's {N2} numbers, from which the others follow"
-    if mapping.unmapped:
+    if any(isinstance(grid, ParameterGrid) for grid in mapping.grids.values()):
+        caption += (
+            "\neach number: synapses of their own, fed with x = 1; they see a gradient, not the samples behind it"
+        )
+    if mapping.left:
         fate = {"freeze": "kept as they are", "optimizer": "left to your optimizer"}[unmapped]
-        caption += f"\nnot mapped, {fate}: {', '.join(mapping.unmapped)}"
+        caption += f"\n{fate}: {', '.join(mapping.left)}"
+    if mapping.chosen:
+        caption += f"\nleft to your optimizer, as you chose: {', '.join(mapping.chosen)}"
     table.caption = caption
     return table
 

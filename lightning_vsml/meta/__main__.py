@@ -8,89 +8,44 @@ import shlex
 import sys
 import time
 import warnings
-from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from lightning_vsml.algorithms import checkpoints
+from lightning_vsml.fit.cli import MakingCLI
+from lightning_vsml.fit.runs import USAGE_ERRORS
 from lightning_vsml.lab import datasets
 from lightning_vsml.meta.module import MetaLearningModule
 
 PRESETS = Path(__file__).parent / "presets"
 
 
-class MetaCLI(LightningCLI):
-    """The module and the Trainer, and what is around a run."""
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        presets = ", ".join(sorted(path.stem for path in PRESETS.glob("*.yaml")))
-        parser.add_argument("--preset", help=f"shipped settings, which other options override: {presets}")
-        parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
-        parser.add_argument("--run_dir", type=Path | None, default=None, help="for curves and checkpoints")
-        parser.add_argument("--resume", action="store_true", help="continue the run in --run_dir")
-
-    @property
-    def run(self) -> Path:
-        """The folder of curves and checkpoints."""
-        return self.config.run_dir or Path("runs") / "meta" / self.config.out.stem
-
-    def instantiate_trainer(self, **_: Any) -> Trainer:
-        out, last = self.config.out, self.run / "last.ckpt"
-        if out.suffix != ".safetensors":
-            raise ValueError(f"--out should end in .safetensors, got {str(out)!r}.")
-        if last.exists() and not self.config.resume:
-            raise ValueError(f"{self.run} holds a run already: --resume continues it; choose another --run_dir.")
-        if self.config.resume and not last.exists():
-            raise ValueError(f"there is nothing to resume in {self.run}: {last.name} is not there.")
-        given = self._get(self.config_init, "trainer")
-        bar = [] if given.enable_progress_bar is False else [TQDMProgressBar(refresh_rate=1)]
-        saving = ModelCheckpoint(self.run, filename="last", enable_version_counter=False)
-        return super().instantiate_trainer(
-            logger=given.logger if given.logger is not None else TensorBoardLogger(self.run, name="", version=""),
-            callbacks=[*(given.callbacks or []), saving, *bar],
-        )
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Meta-train; write the best algorithm by held-out tasks, and its card."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    for hint in ("Checkpoint directory .* exists", "LightningCLI's args parameter"):  # its own folder; the preset's
-        warnings.filterwarnings("ignore", hint)
+    warnings.filterwarnings("ignore", "LightningCLI's args parameter")  # a preset's
     started = time.time()
     try:
-        cli = MetaCLI(
-            MetaLearningModule,
-            run=False,
-            args=_with_preset(given),
-            save_config_callback=None,
-            seed_everything_default=False,  # every random number has a seed of its own
-            trainer_defaults={"enable_model_summary": False, "log_every_n_steps": 1, "use_distributed_sampler": False},
-        )
+        cli = MakingCLI(MetaLearningModule, given, kind="meta", presets=PRESETS)
         module, trainer = cli.model, cli.trainer
-        last = cli.run / "last.ckpt"
-        try:
-            trainer.fit(module, ckpt_path=str(last) if cli.config.resume else None)
-        except SystemExit:  # Lightning's answer to Ctrl-C
-            saved = (
-                "; --resume continues from the last checkpoint" if last.exists() else ", before the first checkpoint"
-            )
-            raise SystemExit(f"stopped after {module.search.steps} steps{saved}.") from None
-    except (ValueError, MisconfigurationException, datasets.DatasetError, MemoryError) as error:
+        cli.run_in.fit(trainer, module, lambda: f"{module.search.steps} steps")
+    except (*USAGE_ERRORS, datasets.DatasetError, MemoryError) as error:
         raise SystemExit(f"python -m lightning_vsml.meta: {error}") from error
     if trainer.is_global_zero:
-        _write(module, trainer, cli.config.out, given, None if cli.config.resume else time.time() - started)
+        _write(
+            module,
+            trainer.strategy.root_device,
+            cli.config.out,
+            given,
+            None if cli.run_in.resume else time.time() - started,
+        )
 
 
-def _write(module: MetaLearningModule, trainer: Trainer, out: Path, given: list[str], seconds: float | None) -> None:
-    device = trainer.strategy.root_device
+def _write(
+    module: MetaLearningModule, device: torch.device, out: Path, given: list[str], seconds: float | None
+) -> None:
     algorithm = module.cpu().algorithm(module.best)
     earlier = module.space.start.card.get("made_by", {})  # of a search that this one has gone on from
     algorithm.card.update(kind="meta-learned", start=module.space.start.name)
@@ -128,19 +83,6 @@ def _command(given: list[str]) -> str:
         elif option != "--resume":  # which comes to the same end
             told.append(word)
     return f"python -m lightning_vsml.meta {shlex.join(told)}"
-
-
-def _with_preset(arguments: list[str]) -> list[str]:
-    """``--preset NAME`` or ``--preset=NAME`` as the ``--config`` of a shipped file."""
-    parser = ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--preset", nargs="?", const="")
-    options, others = parser.parse_known_args(arguments)
-    if options.preset is None:
-        return others
-    known = sorted(path.stem for path in PRESETS.glob("*.yaml"))
-    if options.preset not in known:
-        raise ValueError(f"--preset should be one of {', '.join(known)}, got {options.preset!r}.")
-    return ["--config", str(PRESETS / f"{options.preset}.yaml"), *others]
 
 
 if __name__ == "__main__":

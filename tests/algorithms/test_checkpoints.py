@@ -12,6 +12,7 @@ import torch
 from helpers import with_own_messages
 
 from lightning_vsml import CheckpointError, checkpoints, programs
+from lightning_vsml.algorithms.__main__ import main
 from lightning_vsml.algorithms.cellular import TOLERANCE
 
 
@@ -121,7 +122,7 @@ def test_shipped_cards_are_complete(name: str) -> None:
 def test_the_shipped_backprop_is_what_its_card_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shipped = checkpoints.load("backprop")
     monkeypatch.chdir(tmp_path)
-    programs.main(shipped.card["made_by"]["command"].split()[3:])
+    main(shipped.card["made_by"]["command"].split()[3:])
     assert (tmp_path / "backprop.safetensors").read_bytes() == (
         checkpoints.shipped_dir() / "backprop.safetensors"
     ).read_bytes()

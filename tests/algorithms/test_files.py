@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lightning_vsml import files
+from lightning_vsml.algorithms import files
 
 
 def test_a_file_is_replaced(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ python ddp_fit.py STRATEGY OUT LEARNER-DATA ...
 """
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,12 @@ from helpers import Module, classification, mlp, trainer
 from lightning_vsml import VSMLLearner
 
 STEPS = 24
-LEARNERS = {"backprop": "backprop", "meta": "meta_mnist", "sgd": None}
+LEARNERS: dict[str, Callable[[], list[Callback]]] = {
+    "backprop": lambda: [VSMLLearner("backprop", lr=0.1)],
+    "meta": lambda: [VSMLLearner("meta_mnist", lr=0.1)],
+    "hybrid": lambda: [VSMLLearner("backprop", lr=0.1, optimizer=("net.2",))],
+    "sgd": list,
+}
 
 
 class Drift(Callback):
@@ -67,7 +73,7 @@ class Shared(Module):
     """Its loader is made on each process."""
 
     def __init__(self, data: str) -> None:
-        net = mlp()
+        net = mlp(activation=nn.PReLU) if data in ("prelu", "clipped") else mlp()
         super().__init__(Skipping(net[0], nn.Linear(6, 8), net[2]) if data == "skipping" else net)
         self.data = data
 
@@ -79,11 +85,18 @@ def main() -> None:
     strategy, out = sys.argv[1], Path(sys.argv[2])
     for name in sys.argv[3:]:
         learner, data = name.split("-")
-        algorithm = LEARNERS[learner]
-        callbacks: list[Callback] = [VSMLLearner(algorithm, lr=0.1)] if algorithm else []
+        callbacks = LEARNERS[learner]()
         callbacks.append(Drift(out / f"{name}.pt", *callbacks))
         unused = "_find_unused_parameters_true" if name == "sgd-skipping" else ""  # torch's reducer has to be told
-        run = trainer(*callbacks, devices=2, strategy=strategy + unused, max_steps=STEPS, use_distributed_sampler=False)
+        settings = {"gradient_clip_val": 0.2} if data == "clipped" else {}
+        run = trainer(
+            *callbacks,
+            devices=2,
+            strategy=strategy + unused,
+            max_steps=STEPS,
+            use_distributed_sampler=False,
+            **settings,
+        )
         run.fit(Shared(data))
 
 

@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 from lightning.pytorch.tuner import Tuner
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_vsml import CheckpointError, MappingError, NonFiniteError, VSMLLearner
@@ -26,23 +26,7 @@ def fit_error(
     with pytest.raises(error, match=message):
         run.fit(module, classification())
     assert all(torch.equal(now, then) for now, then in zip(module.parameters(), before, strict=True))
-    assert not {"training_step", "backward", "optimizer_step"} & set(vars(run.strategy))
-
-
-@pytest.mark.parametrize("where", ["__init__", "setup"])
-def test_manual_optimization(where: str) -> None:
-    class Manual(Module):
-        def setup(self, stage: str) -> None:
-            self.automatic_optimization = False
-
-    module = Manual(mlp()) if where == "setup" else Module(mlp())
-    if where == "__init__":
-        module.automatic_optimization = False
-    fit_error(
-        "sets automatic_optimization = False. Return the loss from training_step and one optimizer",
-        module,
-        VSMLLearner(),
-    )
+    assert not any("lightning_vsml" in str(vars(optimizer).get("step")) for optimizer in run.optimizers)
 
 
 def test_two_learners() -> None:
@@ -86,7 +70,11 @@ def test_sharded_strategies(strategy: Any, monkeypatch: pytest.MonkeyPatch) -> N
     [
         ({"algorithm": "adam"}, CheckpointError, "unknown learning algorithm 'adam'; the shipped ones are: .*backprop"),
         ({"algorithm": Path("x.safetensors")}, CheckpointError, "does not exist"),
-        ({"unmapped": "ignore"}, ValueError, "unmapped should be one of 'error', 'freeze', 'optimizer', got 'ignore'"),
+        (
+            {"unmapped": "ignore"},
+            ValueError,
+            "unmapped should be one of 'synapse', 'error', 'freeze', 'optimizer', got 'ignore'",
+        ),
         ({"forward": "fast"}, ValueError, "forward should be one of 'cell', 'module', got 'fast'"),
         (
             {"ticks": "quick"},
@@ -105,19 +93,14 @@ def test_arguments(arguments: dict[str, Any], error: type[Exception], message: s
 
 
 def test_nothing_to_map() -> None:
-    fit_error("no trainable layer that can be mapped", Module(nn.PReLU(6)), VSMLLearner(), error=MappingError)
+    fit_error(
+        "has nothing to train by synapses", Module(mlp().requires_grad_(False)), VSMLLearner(), error=MappingError
+    )
 
 
 def test_unmapped_parameters() -> None:
     net = nn.Sequential(nn.Linear(6, 4), nn.PReLU(4))
-    fit_error(r"net.1.weight \(PReLU\)", Module(net), VSMLLearner(), error=MappingError)
-
-
-def test_hybrid_where_it_is_not_supported() -> None:
-    run = trainer()
-    run.precision_plugin.precision = "16-mixed"
-    with pytest.raises(MisconfigurationException, match="in one process and without gradient scaling"):
-        VSMLLearner(unmapped="optimizer").setup(run, Module(mlp()), "fit")
+    fit_error('these do not: net.1.weight\n.*"synapse"', Module(net), VSMLLearner(unmapped="error"), error=MappingError)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -135,35 +118,14 @@ def test_non_finite_loss(bad: float) -> None:
     assert all(torch.equal(now, then) for now, then in zip(module.parameters(), module.before, strict=True))
 
 
-def test_a_module_that_goes_around_the_learner() -> None:
-    class Raw(Module):
-        def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, closure: Any) -> None:
-            optimizer.optimizer.step(closure=closure)
-
-    fit_error("no step was taken: expected Raw.optimizer_step to call", Raw(mlp()), VSMLLearner())
-
-
 def test_layers_that_feedback_never_reaches_are_named() -> None:
     class Unused(nn.Sequential):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self[0](x)
 
-    with pytest.warns(UserWarning, match=r"no feedback reached these mapped layers .*: net.1\. They") as caught:
+    with pytest.warns(UserWarning, match=r"no feedback reached net.1 in the first epoch") as caught:
         trainer(VSMLLearner(), max_epochs=3).fit(Module(Unused(nn.Linear(6, 4), nn.Linear(4, 4))), classification(16))
     assert sum("no feedback" in str(warning.message) for warning in caught) == 1
-
-
-@pytest.mark.parametrize("tied", [False, True])
-def test_weights_used_outside_of_their_layer_are_named_once(tied: bool) -> None:
-    def penalised(net: Any, x: Tensor, y: Tensor) -> Tensor:
-        more = net[2](torch.relu(x @ net[0].weight.T)) if tied else 0
-        return nn.functional.cross_entropy(net(x) + more, y) + (0 if tied else net[0].weight.square().sum())
-
-    net = mlp()
-    with pytest.warns(UserWarning, match="the loss uses weights of net.0 outside of the layer's own call") as caught:
-        trainer(VSMLLearner(), max_steps=3).fit(Module(net, penalised), classification())
-    assert len([warning for warning in caught if "outside of the layer" in str(warning.message)]) == 1
-    assert all(parameter.grad is None for parameter in net.parameters())
 
 
 def test_an_optimizer_that_lacks_what_is_left_to_it() -> None:
@@ -206,15 +168,33 @@ def test_an_infinite_input_is_named() -> None:
         trainer(VSMLLearner(), max_steps=1).fit(Module(mlp()), DataLoader(TensorDataset(x, y), batch_size=4))
 
 
-def test_settings_without_effect_are_named() -> None:
-    class Own(Module):
-        def backward(self, loss: torch.Tensor) -> None:
-            loss.backward()
+def test_settings_without_effect_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    class Moving(Module):
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.1)
 
-    with pytest.warns(UserWarning, match="Own.backward is not called"):
-        trainer(VSMLLearner(), max_steps=1).fit(Own(mlp()), classification())
-    with pytest.warns(UserWarning, match="gradient_clip_val has no effect on layers that VSMLLearner trains"):
-        trainer(VSMLLearner(), max_steps=1, gradient_clip_val=1.0).fit(Module(mlp()), classification())
+    with caplog.at_level("INFO", logger="lightning.pytorch"):
+        trainer(VSMLLearner(), max_steps=1).fit(Moving(mlp()), classification())
+    assert (
+        "SGD: VSMLLearner follows its learning rates and weight decay; momentum=0.9, nesterov=True mean" in caplog.text
+    )
+    caplog.clear()
+    with caplog.at_level("INFO", logger="lightning.pytorch"):
+        trainer(VSMLLearner(), max_steps=1).fit(Module(mlp()), classification())
+        trainer(VSMLLearner(follow_optimizer=False), max_steps=1).fit(Moving(mlp()), classification())
+    assert "mean nothing to synapses" not in caplog.text
+
+
+def test_what_no_optimizer_holds_is_named() -> None:
+    class HeadOnly(Module):
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.net[2].parameters(), lr=0.1)
+
+    net = mlp()
+    before = net[0].weight.clone()
+    with pytest.warns(UserWarning, match=r"no optimizer holds net.0.weight, net.0.bias: they do not learn, as with"):
+        trainer(VSMLLearner(), max_steps=3).fit(HeadOnly(net), classification())
+    assert torch.equal(net[0].weight, before)
 
 
 def test_a_wrong_input_says_which_layer() -> None:

@@ -43,8 +43,9 @@ def test_two_processes_learn_as_one(tmp_path: Path, strategy: str) -> None:
 
 
 def test_as_sgd_on_two_processes(tmp_path: Path) -> None:
-    """Last batches of different sizes; layers that only one of the processes uses."""
-    names = [f"{learner}-{data}" for data in ("even", "uneven", "skipping") for learner in ("backprop", "sgd")]
+    """Last batches of different sizes; layers that only one of the processes uses; single parameters; clipping."""
+    datas = ("even", "uneven", "skipping", "prelu", "clipped")
+    names = [f"{learner}-{data}" for data in datas for learner in ("backprop", "sgd")]
     ends = fits("ddp", tmp_path, *names)
     for ours, sgd in zip(ends[::2], ends[1::2], strict=True):
         assert difference(ours, sgd) < 1e-4
@@ -52,3 +53,8 @@ def test_as_sgd_on_two_processes(tmp_path: Path) -> None:
 
 def test_synapses_that_remember_more_than_weights_stay_together(tmp_path: Path) -> None:
     fits("ddp", tmp_path, "meta-uneven", "meta-skipping")
+
+
+def test_what_stays_with_the_optimizer_is_averaged_too(tmp_path: Path) -> None:
+    ours, sgd = fits("ddp", tmp_path, "hybrid-even", "sgd-even")
+    assert difference(ours, sgd) < 1e-4

@@ -23,6 +23,7 @@ from models import (
 )
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
+from zoo import CrossAttention, Encoder, Recurrent, ResNet18, Tables, ViT, parametrized, volumes
 
 from lightning_vsml import VSMLLearner, programs
 
@@ -140,6 +141,47 @@ def test_distance_to_sgd_over_the_distance_travelled() -> None:
     for name, parameter in ours.net.named_parameters():
         travelled = (theirs[name] - start[name]).norm()
         assert travelled > 0.01 and (parameter - theirs[name]).norm() < 5e-4 * travelled, name
+
+
+def penalised(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    return cross_entropy(net, x, y) + 0.01 * sum(p.square().sum() for p in net.parameters())
+
+
+ZOO: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], Loss, float]] = {
+    "nn.TransformerEncoder": (Encoder, (5, 6), cross_entropy, 0.1),
+    "nn.TransformerEncoder, sequence first": (partial(Encoder, False), (5, 6), cross_entropy, 0.1),
+    "nn.MultiheadAttention across": (CrossAttention, (5, 6), cross_entropy, 0.1),
+    "nn.LSTM": (partial(Recurrent, nn.LSTM, nn.LSTMCell), (5, 6), cross_entropy, 0.2),
+    "nn.GRU": (partial(Recurrent, nn.GRU, nn.GRUCell), (5, 6), cross_entropy, 0.2),
+    "Conv3d, ConvTranspose, InstanceNorm": (volumes, (2, 3, 4, 3), cross_entropy, 0.1),
+    "EmbeddingBag, Bilinear, tied": (Tables, (6,), cross_entropy, 0.1),
+    "weight, spectral, orthogonal norm; PReLU": (parametrized, (6,), cross_entropy, 0.1),
+    "L2 penalty": (partial(perceptron, nn.Tanh), (6,), penalised, 0.2),
+    "ViT": (ViT, (2, 8, 8), cross_entropy, 0.05),
+    "ResNet-18": (ResNet18, (2, 16, 16), cross_entropy, 0.02),
+}
+
+
+def over_distance(case: str, dtype: torch.dtype, steps: int, learner: VSMLLearner) -> float:
+    """The largest difference of a parameter to SGD's, over the distance that SGD has gone."""
+    build, shape, loss, lr = ZOO[case]
+    torch.manual_seed(0)
+    start, data = build().to(dtype), classification(160, shape, dtype=dtype)
+    sgd, ours = (fit(start, loss, lr, data, steps, *callbacks).net for callbacks in ([], [learner]))
+    with torch.no_grad():
+        triples = zip(ours.parameters(), sgd.parameters(), start.parameters(), strict=True)
+        return max(float((a - b).norm() / (b - c).norm().clamp(min=1e-2 * b.norm())) for a, b, c in triples)
+
+
+@pytest.mark.parametrize("case", [case for case in ZOO if case != "ResNet-18"])  # whose ReLUs flip: SGD itself is off
+def test_every_parameter_follows_sgd_in_float32(case: str) -> None:
+    assert over_distance(case, torch.float32, 200, VSMLLearner(lr=ZOO[case][3])) < 1e-3
+
+
+@pytest.mark.parametrize("case", ZOO)
+def test_every_parameter_follows_sgd_in_float64(case: str) -> None:
+    learner = VSMLLearner(programs.backprop(dtype=torch.float64), lr=ZOO[case][3])
+    assert over_distance(case, torch.float64, 50, learner) < 1e-6
 
 
 def regression(targets: Callable[[Tensor], Tensor]) -> DataLoader:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import Module, classification, mlp, relative_differences, trainer
+from lightning.pytorch.plugins import MixedPrecision
 from models import ResNet
 from torch import nn
 
@@ -35,6 +36,22 @@ def test_close_to_sgd_in_float32(precision: str) -> None:
     }
     assert max(relative_differences(ours.net.float().cpu(), sgd.net).values()) < BOUND[precision]
     assert sum(ours.losses[-10:]) < 0.8 * sum(ours.losses[:10])
+
+
+@pytest.mark.parametrize("clip", [None, 0.5])
+def test_a_scaled_loss(clip: float | None) -> None:
+    """16-mixed with a GradScaler, which starts so high that the first steps overflow and are skipped, as with SGD."""
+
+    def run(*learner: VSMLLearner) -> Module:
+        scaled = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=2.0**28))
+        module = Module(mlp())
+        trainer(*learner, plugins=[scaled], max_steps=40, gradient_clip_val=clip).fit(module, classification(160))
+        assert 2.0**10 < scaled.scaler.get_scale() < 2.0**28
+        return module
+
+    ours, sgd = run(VSMLLearner()), run()
+    assert max(relative_differences(ours.net, sgd.net).values()) < 0.02
+    assert max(relative_differences(mlp(), sgd.net).values()) > 0.2
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])

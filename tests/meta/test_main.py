@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from helpers import Module, classification, mlp, trainer
+from lightning.pytorch import Trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_vsml import VSMLLearner, checkpoints, datasets
@@ -123,7 +124,7 @@ def test_every_preset_is_a_module_that_could_run(preset: str, monkeypatch: pytes
         built.append(module)
         raise MemoryError("enough seen")
 
-    monkeypatch.setattr(command.Trainer, "fit", fit)
+    monkeypatch.setattr(Trainer, "fit", fit)
     with pytest.raises(SystemExit, match="enough seen"):
         command.main([f"--preset={preset}", "--out", "tiny.safetensors", "--trainer.accelerator", "cpu"])
     assert built[0].search.size == built[0].space.size == len(built[0].u) > 0

@@ -1,5 +1,6 @@
 """The three sums of every site against einsum over rows and torch's own gradients."""
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -7,12 +8,12 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.nn.functional import conv2d, embedding, pad, unfold
+from torch.nn.functional import conv1d, conv2d, conv3d, embedding, unfold
 
 from lightning_vsml.ticks.sites import Diagonal, Images, Lookup, Rows, Site
 
 small = st.integers(1, 4)
-pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
+three = st.tuples(st.integers(1, 3), st.integers(1, 2), st.integers(1, 3))  # one for each dimension
 
 
 def random(*shape: int) -> Tensor:
@@ -28,9 +29,10 @@ def diagonal_site(bias: bool, G: int, S: int, L: int, dim: int) -> Site:
     return Diagonal(random(*shape), (G, 1 + bias, 1), bias, dim=dim)
 
 
-def images_site(bias: bool, G: int, C: int, B: int, S: int, kernel, stride, dilation, extra) -> Site:
-    size = [d * (k - 1) + 1 + more for k, d, more in zip(kernel, dilation, extra, strict=True)]
-    shape = (G, C * kernel[0] * kernel[1] + bias, B)
+def images_site(bias: bool, dims: int, G: int, C: int, B: int, S: int, kernel, stride, dilation, extra) -> Images:
+    kernel, stride, dilation, extra = (sizes[:dims] for sizes in (kernel, stride, dilation, extra))
+    size = [d * (k - 1) + more for k, d, more in zip(kernel, dilation, extra, strict=True)]
+    shape = (G, C * math.prod(kernel) + bias, B)
     return Images(random(S, G * C, *size), shape, bias, kernel=kernel, stride=stride, dilation=dilation)
 
 
@@ -38,10 +40,12 @@ def lookup_site(A: int, B: int, indices: list[int], padding: int | None) -> Site
     return Lookup(torch.tensor([i % A for i in indices]), (1, A, B), torch.float64, padding)
 
 
+channels = st.integers(1, 2)
+images = st.builds(images_site, st.booleans(), st.integers(1, 3), *[channels] * 4, *[three] * 4)
 sites = st.one_of(
     st.builds(rows_site, st.booleans(), small, small, small, small),
     st.builds(diagonal_site, st.booleans(), small, small, small, st.sampled_from([1, 2, -1, -2])),
-    st.builds(images_site, st.booleans(), st.integers(1, 3), small, small, st.integers(1, 3), *[pairs] * 4),
+    images,
     st.builds(lookup_site, small, small, st.lists(st.integers(0, 20), min_size=1), st.sampled_from([None, 0, 1])),
 )
 
@@ -134,34 +138,58 @@ def test_gradients_go_through(make: Site, seed: int) -> None:
     torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize(("stride", "dilation"), [((1, 1), (1, 1)), ((2, 3), (1, 1)), ((2, 1), (1, 2))], ids=str)
-def test_images_are_a_convolution(bias: bool, stride: tuple[int, int], dilation: tuple[int, int]) -> None:
-    """torch's own with padding, groups, stride and dilation, and its gradients."""
-    images, weight, vector = random(3, 4, 9, 8), random(6, 2, 3, 2), random(6)
-    for tensor in (images, weight, vector):
-        tensor.requires_grad_()
-    padded = pad(images, (1, 1, 2, 2))
-    y = conv2d(images, weight, vector if bias else None, stride, (2, 1), dilation, groups=2)
-    rows = [weight.detach().reshape(2, 3, -1).mT, vector.detach().view(2, 1, 3)]
-    grid = torch.cat(rows[: 1 + bias], 1)
-    site = Images(padded.detach(), tuple(grid.shape), bias, kernel=(3, 2), stride=stride, dilation=dilation)
-    assert site.output_shape == tuple(y.shape) and site.rows == y.numel() // 6
+@settings(max_examples=60)
+@given(site=st.shared(images, key="images"), seed=st.integers(0, 99))
+def test_images_are_a_convolution(site: Images, seed: int) -> None:
+    """torch's own in one to three dimensions, and its gradients."""
+    torch.manual_seed(seed)
+    (G, A, B), (S, channels, *size) = site.shape, site.x.shape
+    grid, x = random(*site.shape), site.x.clone().requires_grad_()
+    A -= site.bias
+    weight = grid[:, :A].mT.reshape(G * B, channels // G, *site.kernel).requires_grad_()
+    vector = grid[:, A:].reshape(-1).requires_grad_() if site.bias else None
+    y = (conv1d, conv2d, conv3d)[len(size) - 1](x, weight, vector, site.stride, 0, site.dilation, G)
+    assert site.output_shape == tuple(y.shape) and site.rows == y.numel() // (G * B)
     torch.testing.assert_close(site.forward(site.x, 1.0, grid, 1.0), y.detach())
-    torch.testing.assert_close(
-        site.as_rows(site.x),
-        unfold(site.x, (3, 2), dilation, 0, stride).unflatten(1, (2, -1)).permute(0, 3, 1, 2).flatten(0, 1),
-    )
     e = torch.randn_like(y)
-    for_padded, for_weight = torch.autograd.grad(y, (padded, weight), e, allow_unused=True)[:2]
-    assert for_padded is None  # conv2d pads by itself
-    by_hand = conv2d(padded, weight, None, stride, 0, dilation, groups=2)
-    (for_padded,) = torch.autograd.grad(by_hand, padded, e)
-    torch.testing.assert_close(site.backward(e, grid, 1.0), for_padded)
+    for_x, *for_grid = torch.autograd.grad(y, [x, weight, *([vector] if site.bias else [])], e)
+    torch.testing.assert_close(site.backward(e, grid, 1.0), for_x)
     change = site.change(site.x, 1.0, e, 1.0)
-    torch.testing.assert_close(change[:, :12], for_weight.reshape(2, 3, -1).mT)
-    if bias:
-        torch.testing.assert_close(change[:, 12:], e.sum((0, 2, 3)).view(2, 1, 3))
+    torch.testing.assert_close(change[:, :A], for_grid[0].reshape(G, B, A).mT)
+    if site.bias:
+        torch.testing.assert_close(change[:, A:], for_grid[1].view(G, 1, B))
+
+
+@settings(max_examples=60)
+@given(site=st.shared(images, key="patches"))
+def test_rows_of_images_are_patches(site: Images) -> None:
+    """In two dimensions as torch unfolds them; one dimension is an image of height 1, three are read one by one."""
+    rows = site.as_rows(site.x)
+    groups, dims = site.shape[0], site.x.dim() - 2
+    if dims < 3:
+        flat = (1,) * (2 - dims)
+        kernel, dilation, stride = ((*flat, *sizes) for sizes in (site.kernel, site.dilation, site.stride))
+        patches = unfold(site.x.reshape(*site.x.shape[:2], *flat, *site.x.shape[2:]), kernel, dilation, 0, stride)
+        assert torch.equal(rows, patches.unflatten(1, (groups, -1)).permute(0, 3, 1, 2).flatten(0, 1))
+        return
+    corners = torch.cartesian_prod(*map(torch.arange, (len(site.x), *site.output_size))).tolist()
+    assert len(rows) == len(corners) == site.rows
+    for row, (sample, *corner) in zip(rows, corners, strict=True):
+        place = [
+            slice(at * step, at * step + apart * side, apart)
+            for at, step, apart, side in zip(corner, site.stride, site.dilation, site.kernel, strict=True)
+        ]
+        assert torch.equal(row.flatten(), site.x[(sample, slice(None), *place)].flatten())
+
+
+@pytest.mark.parametrize("size", [(7,), (7, 4), (7, 4, 5)], ids=str)
+def test_every_dimension_has_a_kernel_stride_and_dilation_of_its_own(size: tuple[int, ...]) -> None:
+    dims = len(size)
+    kernel, stride, dilation = (3, 1, 2)[:dims], (2, 3, 1)[:dims], (2, 1, 3)[:dims]
+    shape = (1, 2 * math.prod(kernel), 3)
+    site = Images(random(2, 2, *size), shape, False, kernel=kernel, stride=stride, dilation=dilation)
+    assert site.output_size == (2, 2, 2)[:dims] and site.output_shape == (2, 3, *(2, 2, 2)[:dims])
+    assert site.rows == 2 * 2**dims and site.as_rows(site.x).shape == (site.rows, 1, shape[1])
 
 
 def test_lookup_is_an_embedding() -> None:
@@ -202,12 +230,23 @@ def test_layouts_are_inverse_and_groups_are_spread(make: Site, seed: int) -> Non
         assert torch.equal(site.as_rows(spread["ra"]), groups.view(1, -1, 1).expand(site.rows, G, A - site.bias))
 
 
-def test_a_detached_site_is_the_same() -> None:
-    x = random(3, 1, 4).requires_grad_()
-    site = Rows(x * 2, (1, 5, 2), bias=True)
-    other = site.detach()
-    assert not other.x.requires_grad and site.x.requires_grad and torch.equal(other.x, site.x)
-    assert (other.shape, other.bias, type(other)) == (site.shape, site.bias, Rows)
+@settings(max_examples=30)
+@given(site=st.shared(sites, key="at"), seed=st.integers(0, 99))
+def test_a_site_is_the_same_at_another_tensor(site: Site, seed: int) -> None:
+    """Which autograd keeps for it: in between it holds none, and what it knew of x it still knows."""
+    torch.manual_seed(seed)
+    known, x = site.range, site.x
+    without = site.at(None)
+    assert without.x is None and site.x is x and type(without) is type(site)
+    other = without.at(x.clone().requires_grad_())
+    assert other.x.requires_grad and not x.requires_grad
+    assert "range" in vars(other) and other.range == known
+    assert (other.shape, other.bias, other.sparse) == (site.shape, site.bias, site.sparse)
+    assert (other.rows, other.output_shape) == (site.rows, site.output_shape)
+    p, q, g = random(*x.shape), random(*site.output_shape), random(*site.shape)
+    assert torch.equal(other.forward(p, 0.5, g, 2.0), site.forward(p, 0.5, g, 2.0))
+    assert torch.equal(other.backward(q, g, 2.0), site.backward(q, g, 2.0))
+    assert torch.equal(other.change(p, 0.5, q, 2.0), site.change(p, 0.5, q, 2.0))
 
 
 def test_a_grid_lies_output_by_output_in_memory() -> None:

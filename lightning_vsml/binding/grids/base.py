@@ -1,11 +1,12 @@
-"""What every synapse grid does: a layer's input, output and weights as messages and weights of a grid.
+"""What every synapse grid does: the parameters of a layer as synapses, and the function that uses them as ticks.
 
-A grid has G groups of A x B synapses (A = fan-in, with the bias as a last input that is always 1; B = fan-out). A
-call is a *site* (:mod:`lightning_vsml.ticks.sites`): the layer's input in the layout that its sums work on.
-Reshaping, padding and normalising is all that happens here; it is differentiable, so that the way back from a message
-to the layer's input is autograd's adjoint of the way there.
+A grid has G groups of A x B synapses (A = fan-in, with the bias as a last input that is always 1; B = fan-out). The
+functions that use its weight are replaced by :meth:`Grid.call`, which reshapes, pads or normalises the input as the
+function does and runs the ticks at a *site* (:mod:`lightning_vsml.ticks.sites`): the input in the layout that their
+sums work on. All that stands around the ticks is ordinary glue, which autograd differentiates.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,39 +14,54 @@ from torch import Tensor, nn
 
 from lightning_vsml.ticks.sites import Site, empty_grid
 
+Run = Callable[[Site], Tensor]  # the ticks of a call: outputs in the site's layout
+Use = tuple[Any, int, int | None]  # a function, and the places of weight and bias in its arguments
+
 
 class Grid:
-    """The synapses of one layer. Subclasses say how one layer type maps."""
+    """The synapses of one weight and its bias.
 
-    layer: Any  # of a type that the subclass knows
+    Args:
+        layer: whose they are; a grid of another kind of layer looks for them elsewhere.
+    """
+
+    uses: tuple[Use, ...] = ()
+    """What :meth:`call` stands for."""
+
     groups: int
     fan_in: int  # without the bias row
     fan_out: int
+    weight: nn.Parameter
+    bias: nn.Parameter | None
 
     def __init__(self, layer: nn.Module) -> None:
-        self.layer = layer
+        self.kind, self.label = type(layer).__name__, str(layer)
+        self.weight, self.bias = layer.weight, getattr(layer, "bias", None)  # type: ignore[assignment]
 
     @staticmethod
     def obstacle(layer: nn.Module) -> str | None:
-        """Why a layer of this type cannot be mapped, and what to do; None if it can."""
+        """Why a layer of this type has no grid of its own; None if it has."""
         return None
 
     @property
-    def bias(self) -> bool:
-        """Whether a bias row follows the inputs."""
-        return getattr(self.layer, "bias", None) is not None
+    def parameters(self) -> list[nn.Parameter]:
+        """Weight and bias."""
+        return [self.weight] if self.bias is None else [self.weight, self.bias]
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """(G, A, B)."""
-        return self.groups, self.fan_in + self.bias, self.fan_out
+        return self.groups, self.fan_in + (self.bias is not None), self.fan_out
 
-    def site(self, x: Tensor, dtype: torch.dtype) -> Site:
-        """Where the grid is used for the layer's input ``x``, in ``dtype``; differentiable, without side effects."""
+    @property
+    def placement(self) -> tuple[torch.device, torch.dtype]:
+        """Where states are, and of what type."""
+        wide = self.weight.dtype in (torch.float64, torch.complex128)
+        return self.weight.device, torch.float64 if wide else torch.float32
+
+    def call(self, run: Run, *args: Any, **kwargs: Any) -> Tensor:
+        """What the function gives for these arguments, by ``run`` in place of its weight and bias."""
         raise NotImplementedError
-
-    def observe(self, x: Tensor) -> None:
-        """What the layer notes of its input besides giving an output; called once for each forward."""
 
     def check(self, x: Tensor) -> None:
         """Say clearly what is wrong with an input.
@@ -55,22 +71,18 @@ class Grid:
             ValueError: ``x`` does not have the shape the layer takes.
         """
         if not x.is_floating_point():
-            raise TypeError(f"{self.layer} expects a floating-point input, got {x.dtype}. Convert it, e.g. x.float().")
-        if x.dtype != self.layer.weight.dtype and not torch.is_autocast_enabled(x.device.type):
+            raise TypeError(f"{self.label} expects a floating-point input, got {x.dtype}. Convert it, e.g. x.float().")
+        if x.dtype != self.weight.dtype and not torch.is_autocast_enabled(x.device.type):
             raise TypeError(
-                f"{self.layer} expects an input of its weight's type, {self.layer.weight.dtype}, got {x.dtype}. "
+                f"{self.label} expects an input of its weight's type, {self.weight.dtype}, got {x.dtype}. "
                 "Convert the input or the module."
             )
         if not self._fits(x):
-            raise ValueError(f"{self.layer} expects an input of shape {self._expected}, got {tuple(x.shape)}.")
+            raise ValueError(f"{self.label} expects an input of shape {self._expected}, got {tuple(x.shape)}.")
 
     def samples(self, x: Tensor) -> int:
-        """S, the number of samples in the layer's input."""
+        """S, the number of samples in the function's input."""
         return x.shape[0] if x.dim() > self._sample_dims else 1
-
-    def output(self, y: Tensor, x: Tensor) -> Tensor:
-        """Forward messages out, in the site's layout, as the layer's output for the input ``x``."""
-        raise NotImplementedError
 
     def output_dtype(self, x: Tensor) -> torch.dtype:
         """What the layer itself would give for ``x``, autocast or not."""
@@ -78,40 +90,44 @@ class Grid:
             return torch.get_autocast_dtype(x.device.type)
         return x.dtype
 
-    def feedback(self, g: Tensor) -> Tensor:
-        """A tensor of the output's shape in the site's layout; the inverse of :meth:`output`."""
-        raise NotImplementedError
+    def rows(self, parameter: nn.Parameter) -> slice:
+        """Which of the A inputs a parameter's synapses are."""
+        return slice(0, self.fan_in) if parameter is self.weight else slice(self.fan_in, self.fan_in + 1)
 
+    def matrix(self, parameter: nn.Parameter, values: Tensor) -> Tensor:
+        """A tensor of the parameter's shape as its synapses lie, ``(G, rows, B)``."""
+        if parameter is self.weight:
+            return self._matrix(values)
+        return values.reshape(self.groups, 1, self.fan_out)
+
+    def values(self, parameter: nn.Parameter, matrix: Tensor) -> Tensor:
+        """The inverse of :meth:`matrix`."""
+        return self._weight(matrix) if parameter is self.weight else matrix.reshape(parameter.shape)
+
+    @torch.no_grad()
     def read(self, dtype: torch.dtype) -> Tensor:
-        """The layer's weight and bias as one tensor ``(G, A, B)``, a copy in ``dtype``."""
-        weights = empty_grid(self.shape, self.layer.weight.detach().to(dtype))
-        weights[:, : self.fan_in] = self._matrix(self.layer.weight.detach())
-        if self.bias:
-            weights[:, self.fan_in :] = self.layer.bias.detach().reshape(self.groups, 1, self.fan_out)
+        """Weight and bias as one tensor ``(G, A, B)``, a copy in ``dtype``."""
+        weights = empty_grid(self.shape, self.weight.new_empty(0, dtype=dtype))
+        for parameter in self.parameters:
+            weights[:, self.rows(parameter)] = self.matrix(parameter, parameter.detach())
         return weights
 
     @torch.no_grad()
     def write(self, weights: Tensor, inputs: Tensor | None = None) -> None:
-        """Write ``weights`` (G, A, B) into the layer's own parameters, in place; only those of ``inputs``, if given."""
-        self.layer.weight.copy_(self._weight(weights[:, : self.fan_in]))
-        if self.bias:
-            self.layer.bias.copy_(weights[:, self.fan_in].reshape(self.layer.bias.shape))
-
-    @property
-    def parameters(self) -> list[nn.Parameter]:
-        """The layer's weight and bias."""
-        return [self.layer.weight, *([self.layer.bias] if self.bias else [])]
+        """Write ``weights`` (G, A, B) into the parameters, in place; only those of ``inputs``, if given."""
+        for parameter in self.parameters:
+            parameter.copy_(self.values(parameter, weights[:, self.rows(parameter)]))
 
     _sample_dims: int  # of one sample
     _expected: str  # in words
 
     def _matrix(self, weight: Tensor) -> Tensor:
-        """The layer's weight, (fan-out, fan-in) in most, as ``(G, fan_in, fan_out)``."""
+        """The weight, (fan-out, fan-in) in most layers, as ``(G, fan_in, fan_out)``."""
         return weight.reshape(self.groups, self.fan_out, self.fan_in).mT
 
     def _weight(self, matrix: Tensor) -> Tensor:
         """The inverse of :meth:`_matrix`."""
-        return matrix.mT.reshape(self.layer.weight.shape)
+        return matrix.mT.reshape(self.weight.shape)
 
     def _fits(self, x: Tensor) -> bool:
         raise NotImplementedError

@@ -3,58 +3,75 @@
 Normalising itself is glue. Each feature is a group of one input (and the bias) and one output.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from lightning_vsml.binding.grids.base import Grid
+from lightning_vsml.binding.grids.base import Grid, Run, Use
 from lightning_vsml.ticks.sites import Diagonal
 
 
 class NormGrid(Grid):
-    """What normalising layers share. Subclasses normalise, and say where the features are."""
+    """What normalising layers share."""
 
     fan_in = fan_out = 1
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__(layer)
-        self.groups = self.layer.weight.numel()
+        self.groups = self.weight.numel()
 
     def output_dtype(self, x: Tensor) -> torch.dtype:
         return x.dtype  # autocast leaves these layers alone, or takes them to float32
 
-    def _normalised(self, x: Tensor) -> Tensor:
-        raise NotImplementedError
+    def _affine(self, run: Run, normalised: Tensor, dim: int) -> Tensor:
+        return run(Diagonal(normalised, self.shape, self.bias is not None, dim=dim))
 
 
 class LayerNormGrid(NormGrid):
-    """``nn.LayerNorm`` and ``nn.RMSNorm``: the features are the last dimensions."""
+    """``nn.LayerNorm``: the features are the last dimensions."""
 
-    layer: nn.LayerNorm | nn.RMSNorm
+    uses: tuple[Use, ...] = ((F.layer_norm, 2, 3),)
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__(layer)
-        self._features = tuple(self.layer.normalized_shape)
-        self._sample_dims = len(self._features)
-        self._expected = f"(..., {', '.join(map(str, self._features))})"
+        self._sample_dims = self.weight.dim()
+        self._expected = f"(..., {', '.join(map(str, self.weight.shape))})"
 
     def _fits(self, x: Tensor) -> bool:
-        return tuple(x.shape[-len(self._features) :]) == self._features
+        return x.shape[-self.weight.dim() :] == self.weight.shape
 
-    def site(self, x: Tensor, dtype: torch.dtype) -> Diagonal:
-        return Diagonal(self.feedback(self._normalised(x.to(dtype))), self.shape, self.bias, dim=-1)
+    def call(
+        self,
+        run: Run,
+        input: Tensor,
+        normalized_shape: Sequence[int],
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        eps: float = 1e-5,
+    ) -> Tensor:
+        return self._scaled(run, F.layer_norm(input, normalized_shape, eps=eps))
 
-    def _normalised(self, x: Tensor) -> Tensor:
-        if isinstance(self.layer, nn.RMSNorm):
-            return F.rms_norm(x, self._features, eps=self.layer.eps)
-        return F.layer_norm(x, self._features, eps=self.layer.eps)
+    def _scaled(self, run: Run, normalised: Tensor) -> Tensor:
+        return self._affine(run, normalised.reshape(-1, self.groups), -1).reshape(normalised.shape)
 
-    def output(self, y: Tensor, x: Tensor) -> Tensor:
-        return y.reshape(x.shape)
 
-    def feedback(self, g: Tensor) -> Tensor:
-        return g.reshape(-1, self.groups)
+class RMSNormGrid(LayerNormGrid):
+    """``nn.RMSNorm``."""
+
+    uses: tuple[Use, ...] = ((F.rms_norm, 2, None),)
+
+    def call(  # type: ignore[override]
+        self,
+        run: Run,
+        input: Tensor,
+        normalized_shape: Sequence[int],
+        weight: Tensor | None = None,
+        eps: float | None = None,
+    ) -> Tensor:
+        return self._scaled(run, F.rms_norm(input, list(normalized_shape), eps=eps))
 
 
 class ChannelNormGrid(NormGrid):
@@ -62,51 +79,57 @@ class ChannelNormGrid(NormGrid):
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__(layer)
-        self._sample_dims = 1
-        self._expected = f"(samples, {self.groups}, ...)"
+        self._sample_dims, self._expected = 1, f"(samples, {self.groups}, ...)"
 
     def _fits(self, x: Tensor) -> bool:
         return x.dim() >= 2 and x.shape[1] == self.groups
-
-    def site(self, x: Tensor, dtype: torch.dtype) -> Diagonal:
-        return Diagonal(self._normalised(x.to(dtype)), self.shape, self.bias, dim=1)
-
-    def output(self, y: Tensor, x: Tensor) -> Tensor:
-        return y
-
-    def feedback(self, g: Tensor) -> Tensor:
-        return g
 
 
 class GroupNormGrid(ChannelNormGrid):
     """``nn.GroupNorm``."""
 
-    layer: nn.GroupNorm
+    uses: tuple[Use, ...] = ((F.group_norm, 2, 3),)
 
-    def _normalised(self, x: Tensor) -> Tensor:
-        return F.group_norm(x, self.layer.num_groups, eps=self.layer.eps)
+    def call(
+        self,
+        run: Run,
+        input: Tensor,
+        num_groups: int,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        eps: float = 1e-5,
+    ) -> Tensor:
+        return self._affine(run, F.group_norm(input, num_groups, eps=eps), 1)
 
 
 class BatchNormGrid(ChannelNormGrid):
-    """``nn.BatchNorm1d``, ``2d`` and ``3d``; the layer keeps its running statistics itself."""
+    """``nn.BatchNorm1d`` to ``3d``."""
 
-    layer: _BatchNorm
+    uses: tuple[Use, ...] = ((F.batch_norm, 3, 4),)
+    _normalise: Any = staticmethod(F.batch_norm)
 
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__(layer)
-        dims = {nn.BatchNorm1d: (2, 3), nn.BatchNorm2d: (4,), nn.BatchNorm3d: (5,)}
-        self._dims = next(d for kind, d in dims.items() if isinstance(layer, kind))
+    def call(
+        self,
+        run: Run,
+        input: Tensor,
+        running_mean: Tensor | None = None,
+        running_var: Tensor | None = None,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        *settings: Any,
+        **named: Any,
+    ) -> Tensor:
+        kept = [running_mean, running_var]
+        wide = [one if one is None else one.to(input.dtype) for one in kept]  # themselves, where they are of that type
+        normalised = self._normalise(input, *wide, None, None, *settings, **named)
+        if running_mean is not None and running_mean is not wide[0]:
+            with torch.no_grad():  # they move with the rounding of their own type
+                self._normalise(input.to(running_mean.dtype), *kept, None, None, *settings, **named)
+        return self._affine(run, normalised, 1)
 
-    def _fits(self, x: Tensor) -> bool:
-        return x.dim() in self._dims and super()._fits(x)
 
-    def observe(self, x: Tensor) -> None:
-        if self.layer.training and self.layer.track_running_stats:
-            type(self.layer).forward(self.layer, x)
+class InstanceNormGrid(BatchNormGrid):
+    """``nn.InstanceNorm1d`` to ``3d``, whose function takes the same arguments."""
 
-    def _normalised(self, x: Tensor) -> Tensor:
-        layer = self.layer
-        mean, var = layer.running_mean, layer.running_var
-        if layer.training or mean is None or var is None:
-            return F.batch_norm(x, None, None, training=True, eps=layer.eps)
-        return F.batch_norm(x, mean.to(x.dtype), var.to(x.dtype), eps=layer.eps)
+    uses: tuple[Use, ...] = ((F.instance_norm, 3, 4),)
+    _normalise = staticmethod(F.instance_norm)

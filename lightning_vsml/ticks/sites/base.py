@@ -65,10 +65,10 @@ class Site(ABC):
         """What is used of the state ``(P, G, A, B)``."""
         return planes
 
-    def detach(self) -> "Site":
-        """The same without a graph behind x."""
+    def at(self, x: Tensor | None) -> "Site":
+        """The same with another tensor of these values in place of x; or without, until it is there again."""
         other = object.__new__(type(self))
-        vars(other).update(vars(self), x=self.x.detach())
+        vars(other).update(vars(self), x=x)
         return other
 
     def forward(self, p: Factor, at_one: Factor, g: Factor, alpha: float) -> Tensor:

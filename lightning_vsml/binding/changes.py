@@ -1,0 +1,175 @@
+"""What is to change, from a backward pass to the step that commits it; it goes where gradients go.
+
+A change is *pending* until somebody looks: then feedback of weights that the loss used directly is learned from as
+well, and processes are averaged: it is *merged*. ``.grad`` of a parameter shows it as the gradient of which SGD would
+do the same, ``-change / lr``. What the user does with that (clipping, scaling, setting it to None) holds.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from lightning_vsml.algorithms.change import Change
+from lightning_vsml.binding.grids import Grid
+from lightning_vsml.binding.processes import Mean
+from lightning_vsml.binding.rates import Rates
+from lightning_vsml.binding.states import States
+from lightning_vsml.ticks.sites import Diagonal
+
+
+class Changes:
+    """By grid.
+
+    Args:
+        grids: by name; the dictionary may change.
+        states: theirs.
+        rates: of their parameters.
+        mean: over processes, where there are several.
+    """
+
+    def __init__(self, grids: dict[str, Grid], states: States, rates: Rates, mean: Mean | None = None) -> None:
+        self.grids, self.states, self.rates, self.mean = grids, states, rates, mean
+        self.pending: dict[str, Change] = {}
+        self.merged: dict[str, Change] = {}
+        self._shown: set[int] = set()  # parameters whose .grad is merged
+        self.fed = False  # whether there was feedback since processes were averaged
+
+    def add(self, name: str, change: Change, trainable: Iterable[bool]) -> None:
+        """A call's change; of parameters that are not trainable it is dropped."""
+        for parameter, learns in zip(self.grids[name].parameters, trainable, strict=True):
+            if not learns:
+                change.planes[:, :, self.grids[name].rows(parameter)] = 0
+        self.pending[name] = self._together(name, self.pending.get(name), change)
+        self.fed = True
+
+    def gradient(self, parameter: nn.Parameter) -> Tensor | None:
+        """What is to change as a gradient."""
+        name, raw = parameter._name, parameter.grad  # type: ignore[attr-defined]
+        if self.mean is None and name not in self.pending and (name not in self.merged or id(parameter) in self._shown):
+            return raw
+        self.merge([name])
+        if name in self.merged and id(parameter) not in self._shown and self.rates.of(parameter):
+            parameter.grad = self._as_gradient(name, parameter, self.merged[name])
+            self._shown.add(id(parameter))
+        return parameter.grad
+
+    def replace(self, parameter: nn.Parameter, gradient: Tensor | None) -> None:
+        """``parameter.grad = gradient``: what was to change is not any more."""
+        name, rows = parameter._name, self.grids[parameter._name].rows(parameter)  # type: ignore[attr-defined]
+        parameter.grad = gradient
+        self._shown.discard(id(parameter))
+        for changes in (self.pending, self.merged):
+            if name in changes:
+                changes[name].planes[:, :, rows] = 0
+                if len(self.grids[name].parameters) == 1 or not changes[name].planes.any():
+                    del changes[name]
+
+    def drop(self, names: Iterable[str]) -> None:
+        """Forget everything about these grids."""
+        for name in names:
+            self.pending.pop(name, None)
+            self.merged.pop(name, None)
+            for parameter in self.grids[name].parameters:
+                parameter.grad = None
+                self._shown.discard(id(parameter))
+
+    def take(self, name: str) -> Change | None:
+        """The change that a step is to commit, with what the user made of its gradient, and weight decay."""
+        self.merge([name])
+        grid, change = self.grids[name], self.merged.pop(name, None)
+        if change is None:
+            return None
+        fastest, state = max(map(self.rates.of, grid.parameters)), self.states.current(name, thorough=False)
+        moves: dict[nn.Parameter, Tensor] = {}
+        for parameter in grid.parameters:
+            rate, decay = self.rates.of(parameter), self.rates.decay(parameter)
+            edited, rows = id(parameter) in self._shown, grid.rows(parameter)
+            if edited or decay or rate != fastest:
+                change = Change(change.whole(grid.shape[1]), change.rows)
+                before = self._decode(name, change.planes)[:, rows].clone()
+                after = before * (rate / fastest if fastest else 0.0)
+                if edited and parameter.grad is not None:
+                    after = grid.matrix(parameter, parameter.grad).to(before) * -rate
+                if decay:
+                    after = after - decay * self._decode(name, state)[:, rows]
+                moves[parameter] = after - before
+            parameter.grad = None
+            self._shown.discard(id(parameter))
+        for parameter, move in moves.items():
+            for plane, at in zip(change.planes, self.states.runs(name).layout.planes, strict=True):
+                if at.codes:
+                    plane[:, grid.rows(parameter)] += move
+        return change
+
+    def merge(self, names: list[str]) -> None:
+        """Learn from direct feedback, and average processes (of all grids then, so that all do the same)."""
+        if self.mean is not None:
+            if not self.fed:
+                return
+            names = list(self.grids)
+        for name in names:
+            self._learn_directly(name)
+        if self.mean is None:
+            joined = {name: self.pending.pop(name) for name in names if name in self.pending}
+        else:
+            joined, self.pending, self.fed = self._averaged(names, self.mean), {}, False
+        for name, change in joined.items():
+            for parameter in self.grids[name].parameters:
+                if id(parameter) in self._shown and parameter.grad is not None:
+                    parameter.grad += self._as_gradient(name, parameter, change)
+            self.merged[name] = self._together(name, self.merged.get(name), change)
+
+    def _learn_directly(self, name: str) -> None:
+        """From ``.grad`` that autograd left: each synapse is fed with x = 1, and with the derivative itself."""
+        grid = self.grids[name]
+        for parameter in grid.parameters:
+            gradient = parameter.grad
+            if gradient is None or id(parameter) in self._shown:
+                continue
+            parameter.grad = None
+            rate = self.rates.of(parameter)
+            if not rate:
+                continue
+            algorithm, state = self.states.runs(name), self.states.current(name, thorough=False)
+            dense = gradient.to_dense() if gradient.is_sparse else gradient
+            e = grid.matrix(parameter, dense).to(state.dtype) * (-self.rates.gain(grid) / self.rates.loss_scale)
+            part, n = state[:, :, grid.rows(parameter)], e.numel()
+            site = Diagonal(e.new_ones(1, n), (n, 1, 1), False, dim=-1)
+            own, _ = algorithm.learn(part.reshape(len(state), n, 1, 1), site, e.reshape(1, n), 1, message=False)
+            planes = torch.zeros_like(state)
+            planes[:, :, grid.rows(parameter)] = own.planes.view(part.shape)
+            self.pending[name] = self._together(name, self.pending.get(name), Change(planes, own.rows))
+
+    def _averaged(self, names: list[str], mean: Mean) -> dict[str, Change]:
+        """A layer may have been used by some processes only."""
+        if not names:
+            return {}
+        counts = [float(self.pending[name].rows) if name in self.pending else 0.0 for name in names]
+        rows = mean(torch.tensor(counts, device=self.grids[names[0]].placement[0])).tolist()
+        joined = {}
+        for name, average in zip(names, rows, strict=True):
+            if average:
+                state = self.states.current(name, thorough=False)
+                own = self.pending.get(name)
+                planes = torch.zeros_like(state) if own is None else own.whole(state.shape[2])
+                joined[name] = Change(mean(planes.contiguous()), average)
+        return joined
+
+    def _together(self, name: str, one: Change | None, other: Change) -> Change:
+        if one is None:
+            return other
+        if (one.inputs is None) == (other.inputs is None):
+            return one.plus(other)
+        A = self.grids[name].shape[1]
+        return Change(one.whole(A) + other.whole(A), one.rows + other.rows)
+
+    def _as_gradient(self, name: str, parameter: nn.Parameter, change: Change) -> Tensor:
+        """What a change does to a parameter, over -lr."""
+        grid, fastest = self.grids[name], max(map(self.rates.of, self.grids[name].parameters))
+        moved = self._decode(name, change.whole(grid.shape[1]))[:, grid.rows(parameter)]
+        scaled = moved * (-self.rates.loss_scale / fastest)
+        return grid.values(parameter, scaled).to(parameter.dtype).contiguous()
+
+    def _decode(self, name: str, planes: Tensor) -> Tensor:
+        return self.states.runs(name).decode(planes)
