@@ -72,7 +72,7 @@ def assert_same(ours: nn.Module, theirs: nn.Module, start: nn.Module | None, lim
     befores = [torch.zeros_like(p) for p in theirs.parameters()] if start is None else start.parameters()
     ways = []
     for (name, one), other, before in zip(ours.named_parameters(), theirs.parameters(), befores, strict=True):
-        apart, way = float((one - other).norm()), float((other - before).norm())
+        apart, way = float((one - other).detach().norm()), float((other - before).detach().norm())
         assert apart <= limit * way, f"{name} is {apart:.3g} from where it went, which is {way:.3g} away"
         ways.append(way)
     assert max(ways) > 0.01

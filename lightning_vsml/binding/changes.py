@@ -5,7 +5,7 @@ well, and processes are averaged: it is *merged*. ``.grad`` of a parameter shows
 do the same, ``-change / lr``. What the user does with that (clipping, scaling, setting it to None) holds.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -26,19 +26,30 @@ class Changes:
         states: theirs.
         rates: of their parameters.
         mean: over processes, where there are several.
+        watch: looks at direct feedback, by grid.
     """
 
-    def __init__(self, grids: dict[str, Grid], states: States, rates: Rates, mean: Mean | None = None) -> None:
-        self.grids, self.states, self.rates, self.mean = grids, states, rates, mean
+    def __init__(
+        self,
+        grids: dict[str, Grid],
+        states: States,
+        rates: Rates,
+        mean: Mean | None,
+        watch: Callable[[str, Tensor], None],
+    ) -> None:
+        self.grids, self.states, self.rates, self.mean, self.watch = grids, states, rates, mean, watch
         self.pending: dict[str, Change] = {}
         self.merged: dict[str, Change] = {}
-        self._shown: set[int] = set()  # parameters whose .grad is merged
-        self.fed = False  # whether there was feedback since processes were averaged
+        self._shown: dict[int, int] = {}  # parameters whose .grad is merged, and its version
+        self._about: set[int] = set()  # parameters that there was feedback for
+        self.fed = False  # whether there was some since processes were averaged
 
     def add(self, name: str, change: Change, trainable: Iterable[bool]) -> None:
         """A call's change; of parameters that are not trainable it is dropped."""
         for parameter, learns in zip(self.grids[name].parameters, trainable, strict=True):
-            if not learns:
+            if learns:
+                self._about.add(id(parameter))
+            else:
                 change.planes[:, :, self.grids[name].rows(parameter)] = 0
         self.pending[name] = self._together(name, self.pending.get(name), change)
         self.fed = True
@@ -46,19 +57,24 @@ class Changes:
     def gradient(self, parameter: nn.Parameter) -> Tensor | None:
         """What is to change as a gradient."""
         name, raw = parameter._name, parameter.grad  # type: ignore[attr-defined]
-        if self.mean is None and name not in self.pending and (name not in self.merged or id(parameter) in self._shown):
+        simple = self.mean is None and self.rates.loss_scale == 1.0 and name not in self.pending
+        if simple and (name not in self.merged or id(parameter) in self._shown):
             return raw
         self.merge([name])
-        if name in self.merged and id(parameter) not in self._shown and self.rates.of(parameter):
-            parameter.grad = self._as_gradient(name, parameter, self.merged[name])
-            self._shown.add(id(parameter))
+        known = name in self.merged and id(parameter) in self._about
+        if known and id(parameter) not in self._shown and self.rates.of(parameter):
+            parameter.grad = shown = self._as_gradient(name, parameter, self.merged[name])
+            self._shown[id(parameter)] = shown._version
         return parameter.grad
 
     def replace(self, parameter: nn.Parameter, gradient: Tensor | None) -> None:
         """``parameter.grad = gradient``: what was to change is not any more."""
+        if gradient is not None and gradient is parameter.grad:  # what p.grad *= 2 comes to
+            return
         name, rows = parameter._name, self.grids[parameter._name].rows(parameter)  # type: ignore[attr-defined]
         parameter.grad = gradient
-        self._shown.discard(id(parameter))
+        self._shown.pop(id(parameter), None)
+        self._about.discard(id(parameter))
         for changes in (self.pending, self.merged):
             if name in changes:
                 changes[name].planes[:, :, rows] = 0
@@ -71,36 +87,66 @@ class Changes:
             self.pending.pop(name, None)
             self.merged.pop(name, None)
             for parameter in self.grids[name].parameters:
-                parameter.grad = None
-                self._shown.discard(id(parameter))
+                self._finish(parameter)
 
-    def take(self, name: str) -> Change | None:
-        """The change that a step is to commit, with what the user made of its gradient, and weight decay."""
+    def take(self, name: str, wanted: set[int] | None = None) -> Change | None:
+        """The change that a step is to commit, with what the user made of its gradient, and weight decay.
+
+        Args:
+            name: of the grid.
+            wanted: identities of the parameters that it is for; others keep theirs. ``None`` for all.
+        """
         self.merge([name])
         grid, change = self.grids[name], self.merged.pop(name, None)
         if change is None:
             return None
-        fastest, state = max(map(self.rates.of, grid.parameters)), self.states.current(name, thorough=False)
-        moves: dict[nn.Parameter, Tensor] = {}
+        parameters = []
         for parameter in grid.parameters:
-            rate, decay = self.rates.of(parameter), self.rates.decay(parameter)
-            edited, rows = id(parameter) in self._shown, grid.rows(parameter)
-            if edited or decay or rate != fastest:
+            if wanted is None or id(parameter) in wanted:
+                parameters.append(parameter)
+            else:
+                change = self._without(name, change, parameter)
+        fastest, state = max(map(self.rates.of, grid.parameters)), self.states.current(name, thorough=False)
+        moves: list[tuple[slice, Tensor]] = []
+        for parameter in parameters:
+            rate, decay, rows = self.rates.of(parameter), self.rates.decay(parameter), grid.rows(parameter)
+            edited = self._is_edited(parameter)
+            decays = decay and id(parameter) in self._about
+            if edited or decays or rate != fastest:
                 change = Change(change.whole(grid.shape[1]), change.rows)
                 before = self._decode(name, change.planes)[:, rows].clone()
                 after = before * (rate / fastest if fastest else 0.0)
                 if edited and parameter.grad is not None:
                     after = grid.matrix(parameter, parameter.grad).to(before) * -rate
-                if decay:
+                if decays:
                     after = after - decay * self._decode(name, state)[:, rows]
-                moves[parameter] = after - before
-            parameter.grad = None
-            self._shown.discard(id(parameter))
-        for parameter, move in moves.items():
+                moves.append((rows, after - before))
+            self._finish(parameter)
+        for rows, move in moves:
             for plane, at in zip(change.planes, self.states.runs(name).layout.planes, strict=True):
                 if at.codes:
-                    plane[:, grid.rows(parameter)] += move
+                    plane[:, rows] += move
         return change
+
+    def _without(self, name: str, change: Change, parameter: nn.Parameter) -> Change:
+        """A change without its part for a parameter, which stays merged."""
+        rows, whole = self.grids[name].rows(parameter), change.whole(self.grids[name].shape[1])
+        kept = torch.zeros_like(whole)
+        kept[:, :, rows] = whole[:, :, rows]
+        whole[:, :, rows] = 0
+        if id(parameter) in self._about:
+            self.merged[name] = self._together(name, self.merged.get(name), Change(kept, change.rows))
+        return Change(whole, change.rows)
+
+    def _is_edited(self, parameter: nn.Parameter) -> bool:
+        """Whether what ``.grad`` shows is not what it was."""
+        shown = self._shown.get(id(parameter))
+        return shown is not None and (parameter.grad is None or parameter.grad._version != shown)
+
+    def _finish(self, parameter: nn.Parameter) -> None:
+        parameter.grad = None
+        self._shown.pop(id(parameter), None)
+        self._about.discard(id(parameter))
 
     def merge(self, names: list[str]) -> None:
         """Learn from direct feedback, and average processes (of all grids then, so that all do the same)."""
@@ -117,7 +163,10 @@ class Changes:
         for name, change in joined.items():
             for parameter in self.grids[name].parameters:
                 if id(parameter) in self._shown and parameter.grad is not None:
+                    edited = self._is_edited(parameter)
                     parameter.grad += self._as_gradient(name, parameter, change)
+                    if not edited:
+                        self._shown[id(parameter)] = parameter.grad._version
             self.merged[name] = self._together(name, self.merged.get(name), change)
 
     def _learn_directly(self, name: str) -> None:
@@ -134,6 +183,8 @@ class Changes:
             algorithm, state = self.states.runs(name), self.states.current(name, thorough=False)
             dense = gradient.to_dense() if gradient.is_sparse else gradient
             e = grid.matrix(parameter, dense).to(state.dtype) * (-self.rates.gain(grid) / self.rates.loss_scale)
+            self._about.add(id(parameter))
+            self.watch(name, e)
             part, n = state[:, :, grid.rows(parameter)], e.numel()
             site = Diagonal(e.new_ones(1, n), (n, 1, 1), False, dim=-1)
             own, _ = algorithm.learn(part.reshape(len(state), n, 1, 1), site, e.reshape(1, n), 1, message=False)
@@ -154,6 +205,7 @@ class Changes:
                 own = self.pending.get(name)
                 planes = torch.zeros_like(state) if own is None else own.whole(state.shape[2])
                 joined[name] = Change(mean(planes.contiguous()), average)
+                self._about |= {id(p) for p in self.grids[name].parameters if p.requires_grad}
         return joined
 
     def _together(self, name: str, one: Change | None, other: Change) -> Change:

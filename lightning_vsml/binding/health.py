@@ -36,20 +36,22 @@ class Health:
         Raises:
             NonFiniteError: one of them is not finite.
         """
-        beyond = set()
-        for what, ends, limit in (
-            ("input", site.range, self.reach.x),
-            ("feedback", interval(e), self.reach.e),
-            ("weights", intervals(state)[0], self.reach.w),
-        ):
-            peak = max(map(abs, ends))
-            if not math.isfinite(peak):
-                raise _not_finite(f"the {what} of layer {layer!r}", step)
-            if peak > limit:
-                beyond.add((what, layer))
+        beyond = {
+            *self.magnitude("input", layer, site.range, step),
+            *self.magnitude("feedback", layer, interval(e), step),
+            *self.magnitude("weights", layer, intervals(state)[0], step),
+        }
         if not torch.isfinite(change.planes.sum()):
             raise _not_finite(f"the state change of layer {layer!r}", step)
         return beyond
+
+    def magnitude(self, what: str, layer: str, ends: tuple[float, float], step: int) -> set[tuple[str, str]]:
+        """Look at where "input", "feedback" or "weights" lie; as :meth:`watch`."""
+        peak = max(map(abs, ends))
+        if not math.isfinite(peak):
+            raise _not_finite(f"the {what} of layer {layer!r}", step)
+        limit = {"input": self.reach.x, "feedback": self.reach.e, "weights": self.reach.w}[what]
+        return {(what, layer)} if peak > limit else set()
 
 
 def check_loss(loss: Tensor, step: int) -> None:

@@ -8,6 +8,7 @@ of the synapses one by one. Whoever looks at ``.grad`` sees what is to change, a
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ plainly = torch._C.DisableTorchFunctionSubclass
 class SynapticParameter(nn.Parameter):
     """See above. Copies, pickles and what is saved are plain parameters."""
 
-    _synapses: Synapses
+    _synapses: Synapses | None = None  # whose it is; None between being made from another and being noticed
     _name: str  # of its grid
 
     @classmethod
@@ -41,8 +42,18 @@ class SynapticParameter(nn.Parameter):
         with plainly():
             if (special := _SPECIAL.get(func)) is not None:
                 return special(*args, **kwargs)
-            used = _use(func, args, kwargs)
-            return func(*args, **kwargs) if used is None else used._synapses.call(used._name, args, kwargs)
+            if (used := _use(func, args, kwargs)) is None:
+                return func(*args, **kwargs)
+            synapses, name = used
+            return synapses.call(name, args, kwargs)
+
+    def detach(self) -> Tensor:
+        """As ever; but for ``nn.Parameter(this)``, which insists on this type (weight norm does that to a weight)."""
+        with plainly():
+            plain = super().detach()
+            if sys._getframe(1).f_code is not nn.Parameter.__new__.__code__:
+                return plain
+            return Tensor._make_subclass(SynapticParameter, plain)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> nn.Parameter:
         with plainly():
@@ -64,21 +75,19 @@ def become(parameter: nn.Parameter, synapses: Synapses, name: str) -> None:
 def unbecome(parameter: nn.Parameter) -> None:
     """Make it plain again."""
     if type(parameter) is SynapticParameter:
-        del parameter._synapses, parameter._name
+        vars(parameter).clear()
         parameter.__class__ = nn.Parameter  # type: ignore[assignment]
 
 
-def _use(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> SynapticParameter | None:
-    """The weight of a call that a grid stands for, if it is one and ticks are to run."""
+def _use(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Synapses, str] | None:
+    """Whose grid stands for a call, and its name, if ticks are to run."""
     for argument in (*args, *kwargs.values()):
-        if type(argument) is SynapticParameter:
-            grid = argument._synapses.grids[argument._name]
-            for function, *places in grid.uses:
-                if function is func:
-                    weight, bias = (_argument(*named, args, kwargs) for named in zip(places, _NAMES, strict=True))
-                    here = weight is grid.weight and bias is grid.bias
-                    return weight if here and argument._synapses.runs(grid) else None
-            return None
+        if type(argument) is SynapticParameter and (synapses := argument._synapses) is not None:
+            grid = synapses.grids[argument._name]
+            for function, *places in grid.uses if argument is grid.weight else ():
+                weight, bias = (_argument(*named, args, kwargs) for named in zip(places, _NAMES, strict=True))
+                if function is func and weight is grid.weight and bias is grid.bias and synapses.runs(grid):
+                    return synapses, argument._name
     return None
 
 
@@ -95,18 +104,22 @@ def _attend(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Attention, looked into where one of its projections runs by ticks."""
     own = [a for a in (*args, *kwargs.values()) if type(a) is SynapticParameter]
     with plainly():
-        looked = any(p._synapses.runs(p._synapses.grids[p._name]) for p in own)
-        if not looked:
+        if not any(p._synapses is not None and p._synapses.runs(p._synapses.grids[p._name]) for p in own):
             return F.multi_head_attention_forward(*args, **kwargs)
     return attention.forward(*args, **kwargs)
 
 
 def _get_grad(parameter: SynapticParameter, *_: Any) -> Tensor | None:
+    if parameter._synapses is None:
+        return parameter.grad
     return parameter._synapses.changes.gradient(parameter)
 
 
 def _set_grad(parameter: SynapticParameter, value: Tensor | None = None) -> None:
-    parameter._synapses.changes.replace(parameter, value)
+    if parameter._synapses is None:
+        parameter.grad = value
+    else:
+        parameter._synapses.changes.replace(parameter, value)
 
 
 def _grad(*args: Any, **kwargs: Any) -> Any:
@@ -132,5 +145,5 @@ _SPECIAL: dict[Any, Callable[..., Any]] = {
 
 def owner_of(grid: Grid) -> Synapses | None:
     """Whose a grid's parameters are already, if somebody's."""
-    owners = [p._synapses for p in grid.parameters if type(p) is SynapticParameter]
-    return owners[0] if owners else None
+    owners = (p._synapses for p in grid.parameters if type(p) is SynapticParameter)
+    return next((owner for owner in owners if owner is not None), None)

@@ -11,8 +11,8 @@ states move, and the weights are written back into the model's own parameters. N
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from numbers import Real
 from typing import Any
 
@@ -27,7 +27,7 @@ from lightning_vsml.binding.changes import Changes
 from lightning_vsml.binding.following import Following
 from lightning_vsml.binding.gradients import Gradients
 from lightning_vsml.binding.grids import Grid
-from lightning_vsml.binding.health import Health
+from lightning_vsml.binding.health import Health, NonFiniteError
 from lightning_vsml.binding.mapping import UNMAPPED, MappingError, map_model
 from lightning_vsml.binding.measure import Measurements
 from lightning_vsml.binding.parameter import become, owner_of, plainly, unbecome
@@ -35,6 +35,7 @@ from lightning_vsml.binding.processes import mean_by, wrapper_of
 from lightning_vsml.binding.rates import Rates
 from lightning_vsml.binding.states import States
 from lightning_vsml.ticks import Site
+from lightning_vsml.ticks.ranges import interval
 
 FORWARD = ("cell", "module")
 
@@ -151,7 +152,7 @@ class Synapses:
         self.states = States(algorithm, self.grids)
         self.rates = Rates(algorithm.lr, algorithm.lr if lr is None else float(lr))
         mean = None if self._wrapper is None else mean_by(self._wrapper)
-        self.changes = Changes(self.grids, self.states, self.rates, mean)
+        self.changes = Changes(self.grids, self.states, self.rates, mean, self._watch)
         self.health = Health(algorithm.reach)
         self.measurements: Measurements | None = None
         self.steps = 0
@@ -186,7 +187,7 @@ class Synapses:
         """Commit what is to change, and write the weights back.
 
         Args:
-            parameters: only what belongs to these; a grid's bias goes with its weight. ``None`` for all.
+            parameters: only what belongs to these. ``None`` for all.
 
         Returns:
             Whether anything was to change.
@@ -194,13 +195,16 @@ class Synapses:
         with plainly():
             self._notice()
             wanted = None if parameters is None else {id(parameter) for parameter in parameters}
-            committed = False
-            for name, grid in list(self.grids.items()):
-                if wanted is None or id(grid.weight) in wanted:
-                    committed |= self._commit(name)
+            names = [
+                name
+                for name, grid in self.grids.items()
+                if wanted is None or any(id(parameter) in wanted for parameter in grid.parameters)
+            ]
+            self.changes.merge(names)  # all of it, so that nothing is written if any number is not finite
+            committed = [self._commit(name, wanted) for name in names]
         self.steps += 1
         self._new_pass = True
-        return committed
+        return any(committed)
 
     def zero_grad(self, parameters: Iterable[nn.Parameter] | None = None) -> None:
         """Drop what is to change, of all parameters or of these."""
@@ -384,19 +388,31 @@ class Synapses:
         """Keep what a way back gave."""
         kept = site.select(use.state)
         if self.rates.loss_scale == 1.0:  # else infinities are the scaler's business
-            try:
+            with self._dropping():
                 self.beyond_reach |= self.health.watch(use.name, site, e, kept, change, self.steps)
-            except ArithmeticError:
-                self.changes.drop(self.grids)
-                raise
         self.reached.add(use.name)
         if self.measurements is not None:
             self.measurements.learned(use.name, use.algorithm, use.state, site, e, message)
         if learns:
             self.changes.add(use.name, change, use.trainable)
 
-    def _commit(self, name: str) -> bool:
-        change = self.changes.take(name)
+    def _watch(self, name: str, e: Tensor) -> None:
+        """Look at direct feedback of a grid."""
+        if self.rates.loss_scale == 1.0:
+            with self._dropping():
+                self.beyond_reach |= self.health.magnitude("feedback", name, interval(e), self.steps)
+
+    @contextmanager
+    def _dropping(self) -> Iterator[None]:
+        """Where numbers are not finite, nothing is to change any more."""
+        try:
+            yield
+        except NonFiniteError:
+            self.changes.drop(self.grids)
+            raise
+
+    def _commit(self, name: str, wanted: set[int] | None) -> bool:
+        change = self.changes.take(name, wanted)
         if change is None:
             return False
         algorithm, old = self.states.runs(name), self.states.current(name, thorough=False)
@@ -460,12 +476,30 @@ class Synapses:
                     parameter.register_post_accumulate_grad_hook(self._fed)
         for parameter in before.values():
             unbecome(parameter)
+        self._bound, self._kept = self._structure(), list(self.model.modules())  # kept, so that no identity returns
 
     def _fed(self, parameter: Tensor) -> None:
         self.changes.fed = True
 
     def _notice(self) -> None:
         """Follow parameters that were replaced, pruned or parametrized."""
-        if missing := [place for place, module, key, p in self.mapping.places if module._parameters.get(key) is not p]:
+        if self._structure() != self._bound:
+            before = {place for place, *_ in self.mapping.places}
+            known = {id(parameter) for parameter in self.parameters()}
             self._bind()
-            self.news.append(f"the model's parameters {', '.join(missing)} were replaced, and it was mapped anew")
+            new = [
+                place
+                for place, *_, parameter in self.mapping.places
+                if id(parameter) not in known or place not in before
+            ]
+            gone = before - {place for place, *_ in self.mapping.places}
+            named = ", ".join([*new, *sorted(gone)])
+            self.news.append(f"parameters of the model were replaced ({named}), and it was mapped anew")
+
+    def _structure(self) -> list[int]:
+        """Identities of all modules and parameters."""
+        return [
+            id(part)
+            for module in self.model.modules()
+            for part in (module, *module._modules.values(), *module._parameters.values())
+        ]

@@ -1,4 +1,4 @@
-"""What is to change, as gradients and optimizers have it: ``.grad``, clipping, scaling, decay, groups, several steps."""
+"""What is to change, as gradients and optimizers have it: ``.grad``, clipping, scaling, decay, groups, many steps."""
 
 from collections.abc import Iterable
 from copy import deepcopy

@@ -490,7 +490,7 @@ def test_layers_without_a_grid_of_their_own(layer: nn.Module) -> None:
         (nn.Conv1d(3, 2, 3), torch.ones(4, 2, 5), ValueError, r"\(samples, 3, length\), .* got \(4, 2, 5\)"),
         (nn.Conv2d(3, 2, 3), torch.ones(4, 1, 5, 5), ValueError, r"\(samples, 3, height, width\), .* got \(4, 1, 5, 5"),
         (nn.Conv2d(3, 2, 3), torch.ones(3, 5), ValueError, r"or without samples, got \(3, 5\)"),
-        (nn.Conv3d(3, 2, 3), torch.ones(3, 5, 5), ValueError, r"\(samples, 3, depth, height, width\), .* got \(3, 5, 5"),
+        (nn.Conv3d(3, 2, 3), torch.ones(3, 5, 5), ValueError, r"\(samples, 3, depth, height, width\), .* got \(3, 5"),
         (nn.ConvTranspose1d(3, 2, 3), torch.ones(4, 2, 5), ValueError, r"\(samples, 3, length\), .* got \(4, 2, 5\)"),
         (nn.Embedding(3, 2), torch.ones(4), TypeError, r"indices .* got torch.float32. Use x.long\(\)"),
         (nn.Embedding(3, 2), torch.tensor([0, 3]), IndexError, "from 0 to 2, got 0 to 3"),

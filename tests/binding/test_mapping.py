@@ -242,7 +242,7 @@ def test_a_model_of_layers_maps_alike(unmapped: str) -> None:
         ),
         ([], {"body.0": "Linear", "head": "Linear", "body.1.weight": "Parameter"}, set()),
     ],
-    ids=str,
+    ids=lambda case: str(sorted(case)),
 )
 def test_patterns_leave_modules_and_parameters_to_the_optimizer(
     patterns: Sequence[str], grids: dict[str, str], chosen: set[str]

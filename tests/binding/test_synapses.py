@@ -100,7 +100,7 @@ def test_forward_without_gradients() -> None:
         with torch.no_grad():
             silent = net(x)
         assert not silent.requires_grad
-        assert torch.equal(silent, net(x)) and not torch.equal(silent, plain)
+        assert torch.equal(silent, net(x))
         torch.testing.assert_close(silent, plain, rtol=1e-3, atol=1e-4)
         with torch.no_grad():
             assert torch.equal(net.eval()(x), plain)
@@ -370,7 +370,7 @@ def test_gain_zero_learns_nothing() -> None:
         assert not synapses.step()
         synapses.lr = LR
         step(synapses)
-        with pytest.raises(ValueError, match="lr should be a finite number of at least 0, or None .*, got -1"):
+        with pytest.raises(ValueError, match=r"lr should be a finite number of at least 0, or None .*, got -1"):
             synapses.lr = -1
 
 
@@ -401,7 +401,7 @@ def test_a_saved_run_goes_on_bitwise(name: str) -> None:
 
 def test_states_of_another_algorithm() -> None:
     saved = attach(tanh(), "meta_mnist").state_dict()
-    with pytest.raises(ValueError, match="was made by the learning algorithm 'meta_mnist' .* here 'backprop' runs"):
+    with pytest.raises(ValueError, match=r"was made by the learning algorithm 'meta_mnist' .* here 'backprop' runs"):
         attach(tanh()).load_state_dict(saved)
 
 
@@ -510,7 +510,7 @@ def test_non_finite_numbers_write_nothing(loss: Any, message: str) -> None:
     with attach(net) as synapses:
         step(synapses)
         before = [parameter.clone() for parameter in net.parameters()]
-        with pytest.raises(NonFiniteError, match=message):  # noqa: PT012
+        with pytest.raises(NonFiniteError, match=message):
             loss(net, BATCH[0]).backward()
             synapses.step()
         assert not synapses.step()
@@ -530,9 +530,9 @@ def test_autograd_grad_of_a_weight_is_an_error() -> None:
 
 def test_a_gradient_penalty_is_an_error_that_names_the_layer() -> None:
     net, x = tanh(), BATCH[0].clone().requires_grad_()
-    with attach(net), pytest.raises(GraphError, match="create_graph=True.* goes through layer '2', .*penalty"):
+    with attach(net), pytest.raises(GraphError, match=r"create_graph=True.* goes through layer '2', .*penalty"):
         torch.autograd.grad(net(x).sum(), x, create_graph=True)
-    with attach(net, optimizer=("*",), unmapped="error") if False else attach(nn.Linear(1, 1)):  # the way out
+    with attach(nn.ModuleList([net, nn.Linear(1, 1)]), optimizer=("0",)):  # the way out
         [slope] = torch.autograd.grad(net(x).sum(), x, create_graph=True)
         slope.square().sum().backward()
     assert net[0].weight.grad is not None

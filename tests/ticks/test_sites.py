@@ -143,7 +143,7 @@ def test_gradients_go_through(make: Site, seed: int) -> None:
 def test_images_are_a_convolution(site: Images, seed: int) -> None:
     """torch's own in one to three dimensions, and its gradients."""
     torch.manual_seed(seed)
-    (G, A, B), (S, channels, *size) = site.shape, site.x.shape
+    (G, A, B), (_, channels, *size) = site.shape, site.x.shape
     grid, x = random(*site.shape), site.x.clone().requires_grad_()
     A -= site.bias
     weight = grid[:, :A].mT.reshape(G * B, channels // G, *site.kernel).requires_grad_()

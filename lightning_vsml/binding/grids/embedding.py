@@ -94,8 +94,8 @@ class EmbeddingBagGrid(EmbeddingGrid):
     ) -> Tensor:
         if input.dim() != (2 if offsets is None else 1):
             raise ValueError(
-                f"{self.label} expects a row of indices for each bag, or all in one dimension with offsets, got indices "
-                f"of shape {tuple(input.shape)} {'without' if offsets is None else 'with'} offsets."
+                f"{self.label} expects a row of indices for each bag, or all in one dimension with offsets, got "
+                f"indices of shape {tuple(input.shape)} {'without' if offsets is None else 'with'} offsets."
             )
         flat = input.reshape(-1)
         if offsets is None:
