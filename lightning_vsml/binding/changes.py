@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lightning_vsml.algorithms.change import Change
 from lightning_vsml.binding.grids import Grid
+from lightning_vsml.binding.health import is_finite
 from lightning_vsml.binding.processes import Mean
 from lightning_vsml.binding.rates import Rates
 from lightning_vsml.binding.states import States
@@ -187,9 +188,10 @@ class Changes:
             self.watch(name, e)
             part, n = state[:, :, grid.rows(parameter)], e.numel()
             site = Diagonal(e.new_ones(1, n), (n, 1, 1), False, dim=-1)
+            finite = is_finite(e)
             own, _ = algorithm.learn(part.reshape(len(state), n, 1, 1), site, e.reshape(1, n), 1, message=False)
             planes = torch.zeros_like(state)
-            planes[:, :, grid.rows(parameter)] = own.planes.view(part.shape)
+            planes[:, :, grid.rows(parameter)] = own.planes.view(part.shape) if finite else torch.inf
             self.pending[name] = self._together(name, self.pending.get(name), Change(planes, own.rows))
 
     def _averaged(self, names: list[str], mean: Mean) -> dict[str, Change]:

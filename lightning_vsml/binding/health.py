@@ -54,6 +54,11 @@ class Health:
         return {(what, layer)} if peak > limit else set()
 
 
+def is_finite(tensor: Tensor) -> bool:
+    """Whether all numbers are."""
+    return all(map(math.isfinite, interval(tensor)))
+
+
 def check_loss(loss: Tensor, step: int) -> None:
     """Refuse a loss that is not finite.
 

@@ -9,6 +9,7 @@ Layers run by forward ticks, the backward pass of autograd runs learn ticks wher
 states move, and the weights are written back into the model's own parameters. No gradient passes a weight.
 """
 
+import logging
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from numbers import Real
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -27,7 +29,7 @@ from lightning_vsml.binding.changes import Changes
 from lightning_vsml.binding.following import Following
 from lightning_vsml.binding.gradients import Gradients
 from lightning_vsml.binding.grids import Grid
-from lightning_vsml.binding.health import Health, NonFiniteError
+from lightning_vsml.binding.health import Health, NonFiniteError, is_finite
 from lightning_vsml.binding.mapping import UNMAPPED, MappingError, map_model
 from lightning_vsml.binding.measure import Measurements
 from lightning_vsml.binding.parameter import become, owner_of, plainly, unbecome
@@ -131,6 +133,7 @@ class Synapses:
         reached: grids that feedback has reached.
         beyond_reach: (input, feedback or weights; grid) beyond the algorithm's reach.
         exact_ticks: grids that took exact ticks since the last step, and why.
+        news: what was noticed of the model, as it was logged.
     """
 
     def __init__(
@@ -160,7 +163,7 @@ class Synapses:
         self.beyond_reach: set[tuple[str, str]] = set()
         self.exact_ticks: dict[str, str] = {}
         self.left: set[int] = set()
-        self.news: list[str] = []  # what was noticed of the model since somebody looked
+        self.news: list[str] = []
         self._gradients: Gradients | None = None
         self._following: Following | None = None
         self._frozen: list[nn.Parameter] = []
@@ -178,7 +181,7 @@ class Synapses:
             self._wrapper.require_backward_grad_sync = False
         if is_compiled(model):
             self._undo.enter_context(torch.compiler.set_stance("force_eager"))
-            self.news.append("torch.compile has no effect here: compiled graphs do not see synapses")
+            self._tell("torch.compile has no effect while the model is attached: compiled graphs do not see synapses")
 
     # --- what a training loop calls
 
@@ -387,9 +390,11 @@ class Synapses:
     def _note(self, use: Use, site: Site, e: Tensor, message: Tensor, change: Any, learns: bool) -> None:
         """Keep what a way back gave."""
         kept = site.select(use.state)
-        if self.rates.loss_scale == 1.0:  # else infinities are the scaler's business
+        if self.rates.loss_scale == 1.0:
             with self._dropping():
                 self.beyond_reach |= self.health.watch(use.name, site, e, kept, change, self.steps)
+        elif not is_finite(e):  # which a cell that saturates would hide from the scaler
+            change.planes.fill_(torch.inf)
         self.reached.add(use.name)
         if self.measurements is not None:
             self.measurements.learned(use.name, use.algorithm, use.state, site, e, message)
@@ -397,7 +402,7 @@ class Synapses:
             self.changes.add(use.name, change, use.trainable)
 
     def _watch(self, name: str, e: Tensor) -> None:
-        """Look at direct feedback of a grid."""
+        """Look at direct feedback of a grid; infinities of a scaled loss are the scaler's business."""
         if self.rates.loss_scale == 1.0:
             with self._dropping():
                 self.beyond_reach |= self.health.magnitude("feedback", name, interval(e), self.steps)
@@ -494,7 +499,13 @@ class Synapses:
             ]
             gone = before - {place for place, *_ in self.mapping.places}
             named = ", ".join([*new, *sorted(gone)])
-            self.news.append(f"parameters of the model were replaced ({named}), and it was mapped anew")
+            self._tell(f"step {self.steps}: parameters of the model were replaced ({named}), and it was mapped anew")
+
+    def _tell(self, news: str) -> None:
+        """Once for all processes."""
+        self.news.append(news)
+        if self._wrapper is None or dist.get_rank() == 0:
+            logging.getLogger("lightning_vsml").info(news)
 
     def _structure(self) -> list[int]:
         """Identities of all modules and parameters."""

@@ -102,15 +102,13 @@ class Told:
         self._silent = False
 
     def of(self, synapses: Synapses, step: int) -> None:
-        """What a step showed: saturation, exact ticks, replaced parameters."""
+        """What a step showed: saturation, exact ticks."""
         if news := synapses.beyond_reach - self._beyond:
             warn_beyond_reach(synapses.algorithm, news, step)
             self._beyond |= news
         if exact := {name: why for name, why in synapses.exact_ticks.items() if name not in self._exact}:
             inform_exact(exact, step)
             self._exact |= set(exact)
-        while synapses.news:
-            rank_zero_info(f"step {step}: {synapses.news.pop()}.")
 
     def silent(self, synapses: Synapses, following: Following) -> None:
         """Name the grids that no feedback has reached in the first epoch."""

@@ -46,7 +46,7 @@ def config(tmp_path: Path) -> Path:
     file = tmp_path / "config.yaml"
     learner = {
         "class_path": "lightning_vsml.VSMLLearner",
-        "init_args": {"algorithm": "backprop", "lr": 0.05, "unmapped": "freeze", "follow_scheduler": False},
+        "init_args": {"algorithm": "backprop", "lr": 0.05, "unmapped": "freeze", "follow_optimizer": False},
     }
     file.write_text(yaml.safe_dump({"trainer": {"max_steps": 3, "callbacks": [learner]}}))
     return file
@@ -55,7 +55,7 @@ def config(tmp_path: Path) -> Path:
 def test_the_learner_from_yaml(config: Path) -> None:
     cli = run(config)
     [learner] = [callback for callback in cli.trainer.callbacks if isinstance(callback, VSMLLearner)]
-    assert (learner.lr, learner.unmapped, learner.follow_scheduler) == (0.05, "freeze", False)
+    assert (learner.lr, learner.unmapped, learner.follow_optimizer) == (0.05, "freeze", False)
     assert len(cli.model.losses) == 3
 
 
@@ -86,7 +86,7 @@ def test_a_path_in_yaml(config: Path, tmp_path: Path) -> None:
 
 
 def test_a_wrong_argument_in_yaml_is_an_error(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config.write_text(config.read_text().replace("follow_scheduler", "follow_shceduler"))
+    config.write_text(config.read_text().replace("follow_optimizer", "follow_shceduler"))
     with pytest.raises(SystemExit) as done:
         run(config)
     assert done.value.code == 2 and "follow_shceduler" in capsys.readouterr().err
