@@ -76,7 +76,7 @@ class Case:
         self.synapses = attach(self.layer, self.algorithm)
         self.grid, self.running = self.synapses.grids[""], self.algorithm
         self._warm()
-        self.state = self.synapses.states.current("")
+        self.state = self.synapses.changes.states.current("")
 
     def _warm(self) -> None:
         for _ in range(WARM):
@@ -116,7 +116,7 @@ class Case:
             return on_rows
         self.synapses.detach()
         self.synapses = attach(self.layer, algorithm)
-        self.running, inputs = self.synapses.states.runs(""), self.x.clone().requires_grad_()
+        self.running, inputs = self.synapses.changes.states.runs(""), self.x.clone().requires_grad_()
         with torch.enable_grad():
             self._warm()
 

@@ -6,7 +6,12 @@ from pathlib import Path
 
 TESTS = Path(__file__).parent
 TABLE = TESTS.parent / "docs" / "compatibility.md"
-FEATURES = ("fit/test_trainer_features.py", "fit/test_precision.py", "fit/test_distributed.py")
+FEATURES = (
+    "fit/test_trainer_features.py",
+    "fit/test_optimizers.py",
+    "fit/test_precision.py",
+    "fit/test_distributed.py",
+)
 
 
 def defined(file: Path) -> set[str]:

@@ -91,6 +91,13 @@ def test_learning_curves(tmp_path: Path) -> None:
     assert tags["images"] == ["learning_curves"] and "digits 64-16-10/SGD" in tags["scalars"]
 
 
+def test_a_loop_by_fabric(tmp_path: Path) -> None:
+    done = run("--epochs", "10", folder=tmp_path, example="fabric_loop")
+    assert done.returncode == 0, done.stderr
+    assert accuracy(done.stdout) > 93
+    assert done.stdout.splitlines()[-1] == "220 steps of 64"
+
+
 @pytest.mark.parametrize("algorithm", ["cloned_backprop", "backprop"])
 def test_neuronal_dynamics(tmp_path: Path, algorithm: str) -> None:
     done = run("--algorithm", algorithm, folder=tmp_path, example="neuronal_dynamics")
@@ -109,6 +116,10 @@ def test_neuronal_dynamics(tmp_path: Path, algorithm: str) -> None:
 def test_an_unknown_algorithm_is_an_error(tmp_path: Path) -> None:
     done = run("--dataset", "digits", "--algorithm", "adam", folder=tmp_path)
     assert done.returncode == 1 and "the shipped ones are: " in done.stderr and "Traceback" not in done.stderr
+
+
+def test_an_unknown_algorithm_in_a_loop_by_fabric_is_an_error() -> None:
+    assert "the shipped ones are: " in refused("--algorithm", "adam", example="fabric_loop")
 
 
 @pytest.mark.parametrize("example", ["learning_curves", "neuronal_dynamics"])

@@ -5,14 +5,14 @@ well, and processes are averaged: it is *merged*. ``.grad`` of a parameter shows
 do the same, ``-change / lr``. What the user does with that (clipping, scaling, setting it to None) holds.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
 from lightning_vsml.algorithms.change import Change
 from lightning_vsml.binding.grids import Grid
-from lightning_vsml.binding.health import is_finite
+from lightning_vsml.binding.health import Health, NonFiniteError, is_finite
 from lightning_vsml.binding.processes import Mean
 from lightning_vsml.binding.rates import Rates
 from lightning_vsml.binding.states import States
@@ -26,19 +26,14 @@ class Changes:
         grids: by name; the dictionary may change.
         states: theirs.
         rates: of their parameters.
+        health: what feedback has to be like.
         mean: over processes, where there are several.
-        watch: looks at direct feedback, by grid.
     """
 
     def __init__(
-        self,
-        grids: dict[str, Grid],
-        states: States,
-        rates: Rates,
-        mean: Mean | None,
-        watch: Callable[[str, Tensor], None],
+        self, grids: dict[str, Grid], states: States, rates: Rates, health: Health, mean: Mean | None = None
     ) -> None:
-        self.grids, self.states, self.rates, self.mean, self.watch = grids, states, rates, mean, watch
+        self.grids, self.states, self.rates, self.health, self.mean = grids, states, rates, health, mean
         self.pending: dict[str, Change] = {}
         self.merged: dict[str, Change] = {}
         self._shown: dict[int, int] = {}  # parameters whose .grad is merged, and its version
@@ -89,6 +84,13 @@ class Changes:
             self.merged.pop(name, None)
             for parameter in self.grids[name].parameters:
                 self._finish(parameter)
+
+    def forget(self, names: set[str]) -> None:
+        """Grids that are not there any more."""
+        for name in names:
+            self.pending.pop(name, None)
+            self.merged.pop(name, None)
+        self.states.forget(names)
 
     def take(self, name: str, wanted: set[int] | None = None) -> Change | None:
         """The change that a step is to commit, with what the user made of its gradient, and weight decay.
@@ -150,13 +152,21 @@ class Changes:
         self._about.discard(id(parameter))
 
     def merge(self, names: list[str]) -> None:
-        """Learn from direct feedback, and average processes (of all grids then, so that all do the same)."""
+        """Learn from direct feedback, and average processes (of all grids then, so that all do the same).
+
+        Raises:
+            NonFiniteError: direct feedback is not finite; nothing is to change any more.
+        """
         if self.mean is not None:
             if not self.fed:
                 return
             names = list(self.grids)
-        for name in names:
-            self._learn_directly(name)
+        try:
+            for name in names:
+                self._learn_directly(name)
+        except NonFiniteError:
+            self.drop(self.grids)
+            raise
         if self.mean is None:
             joined = {name: self.pending.pop(name) for name in names if name in self.pending}
         else:
@@ -185,10 +195,11 @@ class Changes:
             dense = gradient.to_dense() if gradient.is_sparse else gradient
             e = grid.matrix(parameter, dense).to(state.dtype) * (-self.rates.gain(grid) / self.rates.loss_scale)
             self._about.add(id(parameter))
-            self.watch(name, e)
             part, n = state[:, :, grid.rows(parameter)], e.numel()
             site = Diagonal(e.new_ones(1, n), (n, 1, 1), False, dim=-1)
-            finite = is_finite(e)
+            if self.rates.loss_scale == 1.0:
+                self.health.watch_feedback(name, e)
+            finite = is_finite(e)  # infinities of a scaled loss are the scaler's business
             own, _ = algorithm.learn(part.reshape(len(state), n, 1, 1), site, e.reshape(1, n), 1, message=False)
             planes = torch.zeros_like(state)
             planes[:, :, grid.rows(parameter)] = own.planes.view(part.shape) if finite else torch.inf

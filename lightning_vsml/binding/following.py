@@ -37,8 +37,8 @@ class Following:
     ) -> None:
         self.synapses, self.optimizers, self.settings = synapses, list(optimizers), settings
         self.commits = 0
-        if settings:
-            synapses.rates.initial = initial
+        if settings and self.optimizers:
+            synapses.rates.initial = synapses.rates.initial if initial is None else initial
             synapses.rates.follow(self.optimizers, schedulers)
         self._shadowed = [vars(optimizer).get("step") for optimizer in self.optimizers]
         for optimizer in self.optimizers:
@@ -63,6 +63,7 @@ class Following:
             else:
                 optimizer.step = before  # type: ignore[method-assign]
         self.optimizers, self._shadowed = [], []
+        self.synapses.rates.look([])
 
     def _step(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(original)  # schedulers look for the marks that they left on it
@@ -74,7 +75,7 @@ class Following:
             self.look()
             self.synapses.step(self.belonging(optimizer))
             self.commits += 1
-            left = self.synapses.left
+            left = self.synapses.holding.left
             if any(id(parameter) in left for parameter in _parameters(optimizer)):
                 self.synapses.average_left(optimizer)
                 original(**kwargs)

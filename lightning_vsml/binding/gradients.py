@@ -29,15 +29,18 @@ class Gradients:
     def __init__(self, synapses: "Synapses", loss: Tensor) -> None:
         self.found: dict[str, Tensor] = {}
         with plainly():
-            parameters = [*synapses.parameters(), *(p for p in synapses.model.parameters() if id(p) in synapses.left)]
+            parameters = [
+                *synapses.parameters(),
+                *(p for p in synapses.model.parameters() if id(p) in synapses.holding.left),
+            ]
             before = [parameter.grad for parameter in parameters]
             for parameter in parameters:
                 parameter.grad = None
-            synapses._gradients = self
+            synapses.passes.gradients = self
             try:
                 torch.autograd.backward(loss, retain_graph=True)
             finally:
-                synapses._gradients = None
+                synapses.passes.gradients = None
                 for name, grid in synapses.grids.items():
                     for parameter in grid.parameters:
                         if parameter.grad is not None:

@@ -16,42 +16,42 @@ class NonFiniteError(ArithmeticError):
 
 
 class Health:
-    """What numbers have to be like.
+    """What numbers have to be like, and what was noted of them.
 
     Args:
         reach: magnitudes beyond which the algorithm saturates.
+
+    Attributes:
+        step: named in error messages.
+        beyond: what ("input", "feedback" or "weights") exceeded the algorithm's reach at which layer.
     """
 
     def __init__(self, reach: Reach) -> None:
-        self.reach = reach
+        self.reach, self.step = reach, 0
+        self.beyond: set[tuple[str, str]] = set()
 
-    def watch(
-        self, layer: str, site: Site, e: Tensor, state: Tensor, change: Change, step: int
-    ) -> set[tuple[str, str]]:
+    def watch(self, layer: str, site: Site, e: Tensor, state: Tensor, change: Change) -> None:
         """Look at a call of ``layer``: site, feedback, state (whose first plane is the weight), and how it changes.
-
-        Returns:
-            What ("input", "feedback" or "weights") exceeds the algorithm's reach at this layer.
 
         Raises:
             NonFiniteError: one of them is not finite.
         """
-        beyond = {
-            *self.magnitude("input", layer, site.range, step),
-            *self.magnitude("feedback", layer, interval(e), step),
-            *self.magnitude("weights", layer, intervals(state)[0], step),
-        }
+        self._look("input", layer, site.range)
+        self.watch_feedback(layer, e)
+        self._look("weights", layer, intervals(state)[0])
         if not torch.isfinite(change.planes.sum()):
-            raise _not_finite(f"the state change of layer {layer!r}", step)
-        return beyond
+            raise _not_finite(f"the state change of layer {layer!r}", self.step)
 
-    def magnitude(self, what: str, layer: str, ends: tuple[float, float], step: int) -> set[tuple[str, str]]:
-        """Look at where "input", "feedback" or "weights" lie; as :meth:`watch`."""
+    def watch_feedback(self, layer: str, e: Tensor) -> None:
+        """Look at feedback alone; as :meth:`watch`."""
+        self._look("feedback", layer, interval(e))
+
+    def _look(self, what: str, layer: str, ends: tuple[float, float]) -> None:
         peak = max(map(abs, ends))
         if not math.isfinite(peak):
-            raise _not_finite(f"the {what} of layer {layer!r}", step)
-        limit = {"input": self.reach.x, "feedback": self.reach.e, "weights": self.reach.w}[what]
-        return {(what, layer)} if peak > limit else set()
+            raise _not_finite(f"the {what} of layer {layer!r}", self.step)
+        if peak > {"input": self.reach.x, "feedback": self.reach.e, "weights": self.reach.w}[what]:
+            self.beyond.add((what, layer))
 
 
 def is_finite(tensor: Tensor) -> bool:

@@ -88,8 +88,8 @@ def inform_of_settings(optimizers: Sequence[Optimizer], synapses: Synapses) -> N
                 f"{', '.join(names)} mean nothing to synapses."
             )
     held = {id(p) for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
-    missing = [place for place, _, _, p in synapses.mapping.places if id(p) not in held and p.requires_grad]
-    if missing and len(missing) < len(synapses.mapping.places):
+    missing = [place for place, _, _, p in synapses.holding.mapping.places if id(p) not in held and p.requires_grad]
+    if missing and len(missing) < len(synapses.holding.mapping.places):
         rank_zero_warn(f"no optimizer holds {', '.join(missing)}: they do not learn, as with the optimizer itself.")
 
 
@@ -103,17 +103,17 @@ class Told:
 
     def of(self, synapses: Synapses, step: int) -> None:
         """What a step showed: saturation, exact ticks."""
-        if news := synapses.beyond_reach - self._beyond:
+        if news := synapses.changes.health.beyond - self._beyond:
             warn_beyond_reach(synapses.algorithm, news, step)
             self._beyond |= news
-        if exact := {name: why for name, why in synapses.exact_ticks.items() if name not in self._exact}:
+        if exact := {name: why for name, why in synapses.passes.exact_ticks.items() if name not in self._exact}:
             inform_exact(exact, step)
             self._exact |= set(exact)
 
     def silent(self, synapses: Synapses, following: Following) -> None:
         """Name the grids that no feedback has reached in the first epoch."""
         held = {id(parameter) for optimizer in following.optimizers for parameter in following.belonging(optimizer)}
-        silent = [n for n in synapses.live if n not in synapses.reached and id(synapses.grids[n].weight) in held]
+        silent = [n for n in synapses.live if n not in synapses.passes.reached and id(synapses.grids[n].weight) in held]
         if silent and not self._silent:
             rank_zero_warn(
                 f"no feedback reached {', '.join(silent)} in the first epoch, so they did not learn: they are unused, "

@@ -14,7 +14,8 @@ from lightning_vsml.binding.following import Following
 from lightning_vsml.binding.gradients import Gradients
 from lightning_vsml.binding.health import check_loss
 from lightning_vsml.binding.measure import Measurements
-from lightning_vsml.binding.synapses import Synapses, algorithm_of, check_settings
+from lightning_vsml.binding.settings import algorithm_of, check_settings
+from lightning_vsml.binding.synapses import Synapses
 from lightning_vsml.fit import checks, pictures, report
 
 
@@ -110,7 +111,7 @@ class VSMLLearner(Callback):
             forward=self.forward,
             optimizer=self.optimizer,
         )
-        checks.check_optimizer(trainer, pl_module, synapses.left)
+        checks.check_optimizer(trainer, pl_module, synapses.holding.left)
         if resumed:
             checks.check_resumed(resumed, self.algorithm)
             synapses.load_state_dict(resumed)
@@ -132,8 +133,8 @@ class VSMLLearner(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
         """Measure on the steps that Lightning logs."""
-        if self._synapses is not None and self._synapses.measurements is None and _logs_now(trainer):
-            self._synapses.measurements = Measurements(cosines=self.diagnostics)
+        if self._synapses is not None and self._synapses.passes.measurements is None and _logs_now(trainer):
+            self._synapses.passes.measurements = Measurements(cosines=self.diagnostics)
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         """The loss is known here: its scale, whether it is finite, and what the true gradient would be."""
@@ -145,8 +146,8 @@ class VSMLLearner(Callback):
         if scaler is None:
             check_loss(loss, synapses.steps)
         self._rate = synapses.rates.of(next(iter(synapses.grids.values())).weight)
-        if synapses.measurements is not None and self.diagnostics and loss.requires_grad:
-            synapses.measurements.differentiated(Gradients(synapses, loss).found)
+        if synapses.passes.measurements is not None and self.diagnostics and loss.requires_grad:
+            synapses.passes.measurements.differentiated(Gradients(synapses, loss).found)
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         """Hand the measurements of a finished step to the loggers; say what was noticed, once."""
@@ -154,17 +155,17 @@ class VSMLLearner(Callback):
         if synapses is None or self._following is None:
             return
         self._told.of(synapses, trainer.global_step)
-        if synapses.measurements is None or not synapses.measurements.complete:
+        if synapses.passes.measurements is None or not synapses.passes.measurements.complete:
             return
-        metrics, synapses.measurements = synapses.measurements.metrics(), None
+        metrics, synapses.passes.measurements = synapses.passes.measurements.metrics(), None
         metrics["vsml/lr"] = self._rate
-        metrics["vsml/exact_ticks"] = float(len(synapses.exact_ticks))
+        metrics["vsml/exact_ticks"] = float(len(synapses.passes.exact_ticks))
         step = trainer.fit_loop.epoch_loop._batches_that_stepped
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=step)
         if self.diagnostics and step >= self._next_picture and trainer.is_global_zero:
             self._next_picture = 2 * step + 1
-            pictures.show(trainer.loggers, self.algorithm.layout, synapses.states.items(), step)
+            pictures.show(trainer.loggers, self.algorithm.layout, synapses.changes.states.items(), step)
 
     def on_train_epoch_end(self, *_: Any) -> None:
         """Notice grids that no feedback has reached."""

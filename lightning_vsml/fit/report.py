@@ -13,7 +13,7 @@ def summary(synapses: Synapses, unmapped: str) -> Table:
 
     A synapse has 2 N states: h and c of each of its N units.
     """
-    mapping, algorithm, lr = synapses.mapping, synapses.algorithm, synapses.lr
+    mapping, algorithm, lr = synapses.holding.mapping, synapses.algorithm, synapses.lr
     table = Table(
         title=f"VSMLLearner: {algorithm.name}, lr = {lr:g}, N = {algorithm.cell.units} units per synapse",
         title_justify="left",

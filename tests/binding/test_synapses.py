@@ -25,7 +25,7 @@ def step(synapses: Synapses, batch: Batch = BATCH) -> None:
 
 
 def decoded(synapses: Synapses, name: str) -> Tensor:
-    return synapses.states.runs(name).decode(synapses.states.items()[name])
+    return synapses.changes.states.runs(name).decode(synapses.changes.states.items()[name])
 
 
 @pytest.fixture
@@ -305,10 +305,10 @@ def test_only_weights_that_changed_are_read_again() -> None:
     net = tanh()
     with attach(net) as synapses:
         step(synapses)
-        before = synapses.states.items()
+        before = synapses.changes.states.items()
         net[2].weight.data[1, 3] += 1e-3
         net(BATCH[0])
-        now = synapses.states.items()
+        now = synapses.changes.states.items()
         assert now["0"] is before["0"] and now["2"] is not before["2"]
         assert torch.equal(decoded(synapses, "2"), synapses.grids["2"].read(torch.float32))
 
@@ -343,7 +343,7 @@ def test_states_are_float32_or_float64(module_dtype: torch.dtype) -> None:
     with attach(net) as synapses:
         step(synapses, (BATCH[0].to(module_dtype), BATCH[1]))
         expected = torch.float64 if module_dtype == torch.float64 else torch.float32
-        assert [state.dtype for state in synapses.states.items().values()] == [expected] * 2
+        assert [state.dtype for state in synapses.changes.states.items().values()] == [expected] * 2
         assert all(parameter.dtype == module_dtype for parameter in net.parameters())
 
 
@@ -354,12 +354,12 @@ def test_a_batch_without_samples_changes_nothing() -> None:
         for _ in range(2):  # with and without samples
             F.cross_entropy(net(x), y, reduction="sum").backward()
             before = {name: p.clone() for name, p in net.named_parameters()}
-            states = {name: state.clone() for name, state in synapses.states.items().items()}
+            states = {name: state.clone() for name, state in synapses.changes.states.items().items()}
             synapses.step()
             changed = any(not torch.equal(p, before[name]) for name, p in net.named_parameters())
             assert changed == bool(len(x))
             x, y = x[:0], y[:0]
-        assert all(torch.equal(state, states[name]) for name, state in synapses.states.items().items())
+        assert all(torch.equal(state, states[name]) for name, state in synapses.changes.states.items().items())
 
 
 def test_gain_zero_learns_nothing() -> None:
@@ -382,7 +382,7 @@ def test_a_saved_run_goes_on_bitwise(name: str) -> None:
     def steps(synapses: Synapses, n: int) -> list[Tensor]:
         for batch in batches(n):
             step(synapses, batch)
-        return [*synapses.model.parameters(), *synapses.states.items().values()]
+        return [*synapses.model.parameters(), *synapses.changes.states.items().values()]
 
     net, file = tanh(), io.BytesIO()
     with attach(net, name) as synapses:
@@ -424,7 +424,7 @@ def test_detached_models_are_plain() -> None:
     assert not is_plain(net)
     step(synapses)
     loss_of(net, BATCH).backward()  # is dropped
-    state = synapses.states.items()["0"]
+    state = synapses.changes.states.items()["0"]
     for _ in range(2):
         synapses.detach()
         assert is_plain(net) and [id(parameter) for parameter in net.parameters()] == identities

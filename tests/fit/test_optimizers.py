@@ -1,7 +1,9 @@
 """The user's optimizers: their settings, their number, and who calls their steps; as with SGD."""
 
+import io
 from collections.abc import Callable
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -213,3 +215,78 @@ def test_model_pruning() -> None:
         return [ModelPruning("l1_unstructured", amount=0.3, make_pruning_permanent=True)]
 
     compare(lambda: Module(mlp(), lr=LR), steps=40, callbacks=pruning)
+
+
+@pytest.mark.filterwarnings("ignore:The provided params to be frozen", "ignore:no optimizer holds")
+def test_what_a_finetuning_callback_froze_again_is_named_on_resume(tmp_path: Path) -> None:
+    """Lightning does not unfreeze it when a fit is resumed."""
+
+    def finetuning() -> BackboneFinetuning:
+        return BackboneFinetuning(1, lambda epoch: 1.0, backbone_initial_lr=LR)
+
+    first = trainer(VSMLLearner(), finetuning(), max_epochs=3)
+    first.fit(Backbone(), classification())
+    first.save_checkpoint(tmp_path / "3.ckpt")
+    named = r"(net\.0|backbone) had learned in the checkpoint and are frozen now"
+    with pytest.warns(UserWarning, match=named):
+        trainer(VSMLLearner(), finetuning(), max_epochs=4).fit(
+            Backbone(), classification(), ckpt_path=str(tmp_path / "3.ckpt")
+        )
+
+
+@pytest.mark.filterwarnings("ignore:.*callbacks used to create the checkpoint")
+def test_a_checkpoint_without_states_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first = trainer(max_epochs=1)
+    first.fit(Module(mlp()), classification())
+    first.save_checkpoint(tmp_path / "1.ckpt")
+    with caplog.at_level("INFO", logger="lightning.pytorch"):
+        trainer(VSMLLearner(), max_epochs=2).fit(Module(mlp()), classification(), ckpt_path=str(tmp_path / "1.ckpt"))
+    assert "has no states of a VSMLLearner: they start from its weights" in caplog.text
+
+
+# --- what touches the module inside a step
+
+
+def test_a_momentum_teacher_copied_within_a_step() -> None:
+    """A copy is plain from its first breath: it is evaluated, averaged into and saved as with SGD."""
+
+    class Distilled(Module):
+        teacher: nn.Module | None = None
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            if self.teacher is None:
+                object.__setattr__(self, "teacher", deepcopy(self.net).requires_grad_(False))
+            with torch.no_grad():
+                for theirs, ours in zip(self.teacher.parameters(), self.net.parameters(), strict=True):
+                    theirs.lerp_(ours, 0.1)
+            logits, wanted = self.net(x), self.teacher(x)
+            torch.save(self.net, io.BytesIO())
+            return nn.functional.cross_entropy(logits, y) + nn.functional.mse_loss(logits, wanted)
+
+    compare(lambda: Distilled(mlp(), lr=LR))
+
+
+def test_a_copy_trained_within_a_step() -> None:
+    """As in Reptile: a copy is trained by SGD, and the weights move towards it."""
+
+    class Reptile(Module):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            inner = deepcopy(self.net)
+            optimizer = torch.optim.SGD(inner.parameters(), lr=0.5)
+            for _ in range(3):
+                optimizer.zero_grad()
+                self.loss(inner, *batch).backward()
+                optimizer.step()
+            pairs = zip(self.net.parameters(), inner.parameters(), strict=True)
+            return sum((ours - theirs.detach()).square().sum() for ours, theirs in pairs)
+
+    compare(lambda: Reptile(mlp(), lr=LR))
+
+
+def test_compiled_modules_are_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    module = Module(mlp())
+    module.net.compile()
+    with caplog.at_level("INFO", logger="lightning.pytorch"):
+        trainer(VSMLLearner(), max_steps=3).fit(module, classification())
+    assert caplog.text.count("torch.compile has no effect while the model is attached") == 1

@@ -56,6 +56,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], Loss, float]] =
     "resnet": (ResNet, (2, 6, 6), cross_entropy, 0.05),
     "smooth resnet": (partial(ResNet, torch.tanh), (2, 6, 6), cross_entropy, 0.05),
     "checkpointed": (Checkpointed, (6,), cross_entropy, 0.1),
+    "checkpointed, reentrant": (partial(Checkpointed, True), (6,), cross_entropy, 0.1),
     "temporal": (temporal, (3, 9), cross_entropy, 0.05),
     "autoencoder": (autoencoder, (2, 6, 6), cross_entropy, 0.05),
     "mse": (partial(perceptron, nn.Tanh), (6,), squared, 0.2),

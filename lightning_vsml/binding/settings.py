@@ -1,0 +1,50 @@
+"""What a model is attached with."""
+
+import math
+import os
+from numbers import Real
+
+from torch import nn
+
+from lightning_vsml.algorithms import checkpoints
+from lightning_vsml.algorithms.cellular import LearningAlgorithm
+from lightning_vsml.binding.mapping import UNMAPPED
+
+FORWARD = ("cell", "module")
+
+
+def algorithm_of(algorithm: str | os.PathLike[str] | LearningAlgorithm) -> LearningAlgorithm:
+    """An algorithm, by name, path or itself.
+
+    Raises:
+        CheckpointError: see :func:`attach`.
+        ValueError: it is a population.
+    """
+    loaded = algorithm if isinstance(algorithm, LearningAlgorithm) else checkpoints.load(algorithm)
+    if loaded.cell.population is not None:
+        raise ValueError(
+            f"A model runs one cell, got a population of {loaded.cell.population}: choose one, "
+            "Cell(*(parameter[k] for parameter in algorithm.cell))."
+        )
+    return loaded
+
+
+def check_settings(lr: float | None = None, unmapped: str = "synapse", forward: str = "cell") -> None:
+    """Refuse settings out of range.
+
+    Raises:
+        ValueError: names what was expected.
+    """
+    for what, value, known in (("unmapped", unmapped, UNMAPPED), ("forward", forward, FORWARD)):
+        if value not in known:
+            raise ValueError(f"{what} should be one of {', '.join(map(repr, known))}, got {value!r}.")
+    if lr is not None and (isinstance(lr, bool) or not isinstance(lr, Real) or not 0 <= lr < math.inf):
+        raise ValueError(f"lr should be a finite number of at least 0, or None for the default, got {lr!r}.")
+
+
+def is_compiled(model: nn.Module) -> bool:
+    """Whether any of it runs by ``torch.compile``."""
+    return getattr(model, "_compiler_ctx", None) is not None or any(  # Lightning's mark
+        module._compiled_call_impl is not None or type(module).__name__ == "OptimizedModule"
+        for module in model.modules()
+    )
