@@ -1,4 +1,4 @@
-"""Learning algorithms that are themselves neural networks, as a Lightning callback."""
+"""Learning algorithms that are themselves neural networks, for PyTorch and Lightning."""
 
 import logging
 

@@ -1,6 +1,7 @@
 """Whether a step's numbers are finite, and within an algorithm's reach."""
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -45,6 +46,21 @@ class Health:
     def watch_feedback(self, layer: str, e: Tensor) -> None:
         """Look at feedback alone; as :meth:`watch`."""
         self._look("feedback", layer, interval(e))
+
+    def warnings(self, algorithm: str, told: set[object]) -> Iterator[str]:
+        """What exceeds the reach of ``algorithm`` and was not told yet; it is now."""
+        fixes = {
+            "input": (self.reach.x, "Normalise the data or the activations"),
+            "feedback": (self.reach.e, "Lower lr or rescale the loss"),
+            "weights": (self.reach.w, "Scale the targets or the inputs, so that smaller weights do"),
+        }
+        for what, (limit, fix) in fixes.items():
+            if layers := sorted(layer for found, layer in self.beyond - told if found == what):
+                yield (
+                    f"the {what} of {', '.join(layers)} exceed{'' if what == 'weights' else 's'} ±{limit:g}, the reach "
+                    f"of {algorithm!r}, which saturates beyond it: the layer learns less than it should. {fix}."
+                )
+        told |= self.beyond
 
     def _look(self, what: str, layer: str, ends: tuple[float, float]) -> None:
         peak = max(map(abs, ends))

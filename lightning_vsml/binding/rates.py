@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
@@ -21,14 +22,20 @@ class Rates:
         lr: what is wanted; ``SGD(lr)`` of the untouched algorithm.
 
     Attributes:
-        loss_scale: what the loss was multiplied by before it was differentiated, as a GradScaler does.
+        scaler: what multiplies the loss before it is differentiated, if anything.
     """
 
     def __init__(self, own: float, lr: float) -> None:
-        self.own, self.lr, self.loss_scale = own, lr, 1.0
+        self.own, self.lr = own, lr
+        self.scaler: torch.amp.GradScaler | None = None
         self.initial: float | None = None
         self._groups: dict[int, dict[str, Any]] = {}
         self._decoupled: dict[int, bool] = {}
+
+    @property
+    def loss_scale(self) -> float:
+        """What the loss was multiplied by."""
+        return 1.0 if self.scaler is None else float(self.scaler.get_scale())
 
     def follow(self, optimizers: Sequence[Optimizer], schedulers: Sequence[Any] = ()) -> None:
         """From now on rates are relative to the initial one of the first optimizer's first group."""
@@ -48,8 +55,10 @@ class Rates:
     def of(self, parameter: nn.Parameter) -> float:
         """The learning rate of a parameter now."""
         group = self._groups.get(id(parameter))
-        if group is None or not self.initial:
+        if group is None or self.initial is None:
             return self.lr
+        if not self.initial:  # a rate that nothing is relative to
+            return float(group["lr"])
         return self.lr * float(group["lr"]) / self.initial
 
     def gain(self, grid: Grid) -> float:

@@ -11,6 +11,7 @@ states move, and the weights are written back into the model's own parameters. N
 
 import logging
 import os
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -42,6 +43,7 @@ def attach(
     unmapped: str = "synapse",
     forward: str = "cell",
     optimizer: Sequence[str] = (),
+    scaler: torch.amp.GradScaler | None = None,
 ) -> "Synapses":
     """Make a model learn by a learning algorithm instead of an optimizer.
 
@@ -63,13 +65,22 @@ def attach(
         forward: ``"cell"`` computes layers by forward ticks; ``"module"`` with the decoded weights, and keeps only
             learning in the cell.
         optimizer: patterns (as :mod:`fnmatch` has them) of modules and parameters that stay with the user's optimizer.
+        scaler: what scales the loss, if anything; then step by ``scaler.step(synapses)``.
 
     Raises:
         CheckpointError: unknown name, or a missing, damaged, foreign or newer file.
         MappingError: the model has nothing to train, or is attached already.
         ValueError: another argument is out of range.
     """
-    return Synapses(model, algorithm_of(algorithm), lr=lr, unmapped=unmapped, forward=forward, optimizer=optimizer)
+    return Synapses(
+        model,
+        algorithm_of(algorithm),
+        lr=lr,
+        unmapped=unmapped,
+        forward=forward,
+        optimizer=optimizer,
+        scaler=scaler,
+    )
 
 
 class Synapses:
@@ -96,29 +107,39 @@ class Synapses:
         unmapped: str = "synapse",
         forward: str = "cell",
         optimizer: Sequence[str] = (),
+        scaler: torch.amp.GradScaler | None = None,
     ) -> None:
         check_settings(lr, unmapped, forward)
         self._wrapper = wrapper_of(model)
         self.model = model if self._wrapper is None or self._wrapper is not model else self._wrapper.module
         self.algorithm = algorithm
-        self.holding = Holding(self.model, self, unmapped, tuple(optimizer))
+        patterns = (optimizer,) if isinstance(optimizer, str) else tuple(optimizer)
+        self.holding = Holding(self.model, self, unmapped, patterns)
         self.grids = self.holding.grids
         self.rates = Rates(algorithm.lr, algorithm.lr if lr is None else float(lr))
+        self.rates.scaler = scaler
         mean = None if self._wrapper is None else mean_by(self._wrapper)
         states = States(algorithm, self.grids)
         self.changes = Changes(self.grids, states, self.rates, Health(algorithm.reach), mean)
         self.passes = Passes(self.changes, forward == "cell")
         self.steps = 0
         self.news: list[str] = []
+        self._told: set[object] = set()
         self._following: Following | None = None
+        self._undo = ExitStack()
         self._attached = True
         with plainly():
             self._take()
-        self._undo = ExitStack()
         if self._wrapper is not None:  # its reducer awaits gradients that do not come
             before = self._wrapper.require_backward_grad_sync
             self._undo.callback(setattr, self._wrapper, "require_backward_grad_sync", before)
             self._wrapper.require_backward_grad_sync = False
+        elif dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+            warnings.warn(
+                f"{dist.get_world_size()} processes run, but the model is not wrapped in DistributedDataParallel: each "
+                "learns alone. Wrap it (or let Fabric set it up) first, and attach to what comes out.",
+                stacklevel=3,
+            )
         if is_compiled(model):
             self._undo.enter_context(torch.compiler.set_stance("force_eager"))
             self._tell("torch.compile has no effect while the model is attached: compiled graphs do not see synapses")
@@ -148,6 +169,7 @@ class Synapses:
             committed = [self.passes.commit(name, wanted) for name in names]
         self.steps = self.changes.health.step = self.steps + 1
         self.passes.end()
+        self._say_what_was_noted()
         return any(committed)
 
     def zero_grad(self, parameters: Iterable[nn.Parameter] | None = None) -> None:
@@ -248,6 +270,7 @@ class Synapses:
             self.changes.drop(self.grids)
             self.holding.release()
         self._undo.close()
+        self._wrapper = self.changes.mean = None  # processes part when nobody holds their group
 
     def __enter__(self) -> "Synapses":
         return self
@@ -263,6 +286,7 @@ class Synapses:
             (torch.is_grad_enabled() or self.model.training)
             and any(parameter.requires_grad for parameter in grid.parameters)
             and not torch._C._are_functorch_transforms_active()
+            and not torch.jit.is_tracing()
         )
 
     def call(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
@@ -292,7 +316,7 @@ class Synapses:
         if self.changes.mean is not None:
             for parameter in self.parameters():
                 if id(parameter) not in known:
-                    parameter.register_post_accumulate_grad_hook(self._fed)
+                    self._undo.callback(parameter.register_post_accumulate_grad_hook(self._fed).remove)
 
     def _fed(self, parameter: Tensor) -> None:
         self.changes.fed = True
@@ -303,6 +327,18 @@ class Synapses:
         now = {place: id(parameter) for place, *_, parameter in self.holding.mapping.places}
         named = ", ".join(place for place in now | before if now.get(place) != before.get(place))
         self._tell(f"step {self.steps}: parameters of the model were replaced ({named}), and it was mapped anew")
+
+    def _say_what_was_noted(self) -> None:
+        """Saturation and exact ticks, once for each grid."""
+        for warning in self.changes.health.warnings(self.algorithm.name, self._told):
+            warnings.warn(f"step {self.steps}: {warning}", stacklevel=3)
+        if exact := {name: why for name, why in self.passes.exact_ticks.items() if ("exact", name) not in self._told}:
+            self._told |= {("exact", name) for name in exact}
+            reasons = "; ".join(f"{name} ({why})" for name, why in sorted(exact.items()))
+            self._tell(
+                f"step {self.steps}: ticks as few matrix products would not keep the tolerance, so every sample and "
+                f"synapse is computed, which is slower, in {reasons}. vsml/exact_ticks counts such layers"
+            )
 
     def _tell(self, news: str) -> None:
         """Once for all processes."""

@@ -93,55 +93,13 @@ def inform_of_settings(optimizers: Sequence[Optimizer], synapses: Synapses) -> N
         rank_zero_warn(f"no optimizer holds {', '.join(missing)}: they do not learn, as with the optimizer itself.")
 
 
-class Told:
-    """What was said already; everything is said once."""
-
-    def __init__(self) -> None:
-        self._beyond: set[tuple[str, str]] = set()
-        self._exact: set[str] = set()
-        self._silent = False
-
-    def of(self, synapses: Synapses, step: int) -> None:
-        """What a step showed: saturation, exact ticks."""
-        if news := synapses.changes.health.beyond - self._beyond:
-            warn_beyond_reach(synapses.algorithm, news, step)
-            self._beyond |= news
-        if exact := {name: why for name, why in synapses.passes.exact_ticks.items() if name not in self._exact}:
-            inform_exact(exact, step)
-            self._exact |= set(exact)
-
-    def silent(self, synapses: Synapses, following: Following) -> None:
-        """Name the grids that no feedback has reached in the first epoch."""
-        held = {id(parameter) for optimizer in following.optimizers for parameter in following.belonging(optimizer)}
-        silent = [n for n in synapses.live if n not in synapses.passes.reached and id(synapses.grids[n].weight) in held]
-        if silent and not self._silent:
-            rank_zero_warn(
-                f"no feedback reached {', '.join(silent)} in the first epoch, so they did not learn: they are unused, "
-                "or cut off from the loss."
-            )
-        self._silent = True
-
-
-def warn_beyond_reach(algorithm: LearningAlgorithm, places: set[tuple[str, str]], step: int) -> None:
-    """Name the layers whose inputs, feedback or weights an algorithm does not follow any more."""
-    fixes = {
-        "input": (algorithm.reach.x, "Normalise the data or the activations"),
-        "feedback": (algorithm.reach.e, "Lower lr or rescale the loss"),
-        "weights": (algorithm.reach.w, "Scale the targets or the inputs, so that smaller weights do"),
-    }
-    for what, (limit, fix) in fixes.items():
-        if layers := sorted(layer for found, layer in places if found == what):
-            rank_zero_warn(
-                f"step {step}: the {what} of {', '.join(layers)} exceed{'' if what == 'weights' else 's'} ±{limit:g}, "
-                f"the reach of {algorithm.name!r}, which saturates beyond it: the layer learns less than it should. "
-                f"{fix}."
-            )
-
-
-def inform_exact(layers: dict[str, str], step: int) -> None:
-    """Say which layers run tick by tick, and why."""
-    reasons = "; ".join(f"{name} ({reason})" for name, reason in sorted(layers.items()))
-    rank_zero_info(
-        f"step {step}: ticks as few matrix products would not keep the tolerance, so every sample and synapse is "
-        f"computed, which is slower, in {reasons}. vsml/exact_ticks counts such layers."
-    )
+def warn_silent(synapses: Synapses, following: Following) -> None:
+    """Name the grids that no feedback has reached in the first epoch."""
+    held = {id(parameter) for optimizer in following.optimizers for parameter in following.belonging(optimizer)}
+    reached, grids = synapses.passes.reached, synapses.grids
+    if silent := [name for name in synapses.live if name not in reached and id(grids[name].weight) in held]:
+        rank_zero_warn(
+            f"no feedback reached {', '.join(silent)} in the first epoch, so they did not learn: they are unused, "
+            "or cut off from the loss."
+        )
+        reached.update(silent)  # once is enough

@@ -80,7 +80,6 @@ class VSMLLearner(Callback):
         self._synapses: Synapses | None = None
         self._following: Following | None = None
         self._resumed: dict[str, Any] | None = None
-        self._told = checks.Told()
         self._rate = self.lr
         self._next_picture = 0
 
@@ -110,6 +109,7 @@ class VSMLLearner(Callback):
             unmapped=self.unmapped,
             forward=self.forward,
             optimizer=self.optimizer,
+            scaler=getattr(trainer.precision_plugin, "scaler", None),
         )
         checks.check_optimizer(trainer, pl_module, synapses.holding.left)
         if resumed:
@@ -125,7 +125,7 @@ class VSMLLearner(Callback):
             settings=self.follow_optimizer,
             initial=(resumed or {}).get("initial_lr"),
         )
-        self._told, self._next_picture = checks.Told(), 0
+        self._next_picture = 0
         if self.follow_optimizer:
             checks.inform_of_settings(trainer.optimizers, synapses)
         if trainer.is_global_zero and any(isinstance(callback, ModelSummary) for callback in trainer.callbacks):  # type: ignore[attr-defined]
@@ -137,24 +137,21 @@ class VSMLLearner(Callback):
             self._synapses.passes.measurements = Measurements(cosines=self.diagnostics)
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        """The loss is known here: its scale, whether it is finite, and what the true gradient would be."""
+        """The loss is known here: whether it is finite, and what the true gradient would be."""
         synapses = self._synapses
         if synapses is None or self._following is None:
             return
-        scaler = getattr(trainer.precision_plugin, "scaler", None)
-        synapses.rates.loss_scale = 1.0 if scaler is None else float(scaler.get_scale())
-        if scaler is None:
+        if synapses.rates.scaler is None:
             check_loss(loss, synapses.steps)
         self._rate = synapses.rates.of(next(iter(synapses.grids.values())).weight)
         if synapses.passes.measurements is not None and self.diagnostics and loss.requires_grad:
             synapses.passes.measurements.differentiated(Gradients(synapses, loss).found)
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        """Hand the measurements of a finished step to the loggers; say what was noticed, once."""
+        """Hand the measurements of a finished step to the loggers."""
         synapses = self._synapses
         if synapses is None or self._following is None:
             return
-        self._told.of(synapses, trainer.global_step)
         if synapses.passes.measurements is None or not synapses.passes.measurements.complete:
             return
         metrics, synapses.passes.measurements = synapses.passes.measurements.metrics(), None
@@ -170,7 +167,7 @@ class VSMLLearner(Callback):
     def on_train_epoch_end(self, *_: Any) -> None:
         """Notice grids that no feedback has reached."""
         if self._synapses is not None and self._following is not None and self._following.commits:
-            self._told.silent(self._synapses, self._following)
+            checks.warn_silent(self._synapses, self._following)
 
     # --- after fit
 

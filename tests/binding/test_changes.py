@@ -173,7 +173,7 @@ def scaled(net: nn.Module, learner: Any, spoilt: int | None = None, clip: float 
         learner.zero_grad()
         scales.append(scaler.get_scale())
         if hasattr(learner, "rates"):
-            learner.rates.loss_scale = scales[-1]
+            learner.rates.scaler = scaler
         loss = loss_of(net, batch)
         scaler.scale(loss * torch.inf if i == spoilt else loss).backward()
         if clip:

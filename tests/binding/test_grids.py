@@ -31,11 +31,13 @@ class ByGrid(TorchFunctionMode):
                 return attention.forward(*args, **kwargs)
         for use, weight, bias in self.grid.uses:
             if func is use and self._at(weight, "weight", args, kwargs) is self.grid.weight:
-                assert bias is None or self._at(bias, "bias", args, kwargs) is self.grid.bias
+                assert self._at(bias, "bias", args, kwargs) is self.grid.bias
                 return self._call(*args, **kwargs)
         return func(*args, **kwargs)
 
-    def _at(self, place: int, name: str, args: Any, kwargs: Any) -> Any:
+    def _at(self, place: int | None, name: str, args: Any, kwargs: Any) -> Any:
+        if place is None:
+            return None
         return args[place] if place < len(args) else kwargs.get(name)
 
     def _call(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -167,6 +169,12 @@ def test_conv(padding, mode, size, dims, groups, per_group, kernel, stride, dila
     check_grid(layer.double(), spatial(groups * per_group[0], size[:dims], batch))
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+@pytest.mark.parametrize(("kernel", "dilation"), [(2, 1), (4, 1), (2, 3), ((2, 1), 1), ((3, 2), (2, 1))], ids=str)
+def test_of_the_same_padding_the_odd_one_goes_after(kernel: Any, dilation: Any) -> None:
+    check_grid(nn.Conv2d(1, 2, kernel, padding="same", dilation=dilation).double(), spatial(1, (5, 4), 2))
+
+
 @settings(max_examples=100)
 @given(padding=for_each_dim(0, 3), more=for_each_dim(0, 2), by_size=st.booleans(), size=for_each_dim(1, 4), **SPATIAL)
 def test_conv_transpose(
@@ -254,6 +262,16 @@ def test_a_padding_index_has_no_input_and_the_layers_own_vector() -> None:
     assert vectors[:, 0].eq(1).all() and vectors[:, 1].eq(7).all()
 
 
+def test_a_padding_index_counts_from_the_end() -> None:
+    """Layers resolve it themselves; the functions take it as it is."""
+    vectors, bags = (scramble(kind(4, 3)) for kind in (nn.Embedding, nn.EmbeddingBag))
+    x = torch.tensor([[0, 3], [3, 1]])
+    vectors.forward = lambda x: F.embedding(x, vectors.weight, padding_idx=-1)
+    bags.forward = lambda x: F.embedding_bag(x, bags.weight, padding_idx=-1)
+    check_grid(vectors, x)
+    check_grid(bags, x)
+
+
 CHANNELS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 
 
@@ -267,18 +285,19 @@ CHANNELS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.InstanceNorm1d, n
     several=st.booleans(),
     training=st.booleans(),
     tracked=st.booleans(),
+    eps=st.sampled_from([{}, {"eps": 0.1}]),
 )
-def test_norms(kind, samples, features, positions, bias, several, training, tracked) -> None:
+def test_norms(kind, samples, features, positions, bias, several, training, tracked, eps) -> None:
     if issubclass(kind, nn.LayerNorm | nn.RMSNorm):
         shape = (*positions[:1], 2 * features) if several else (2 * features,)
-        layer = kind(shape, bias=bias) if kind is nn.LayerNorm else kind(shape, eps=0.1 if bias else None)
+        layer = kind(shape, **({"bias": bias} if kind is nn.LayerNorm else {}), **eps)
         x = torch.randn(samples, *positions[1:], *shape)
     elif kind is nn.GroupNorm:
-        layer, x = kind(features, 2 * features), torch.randn(samples, 2 * features, *positions[: 2 * several])
+        layer, x = kind(features, 2 * features, **eps), torch.randn(samples, 2 * features, *positions[: 2 * several])
     else:
         dims = int(kind.__name__[-2]) - (kind is nn.BatchNorm1d and several)
         alone = "Instance" in kind.__name__ and several  # without a dimension of samples
-        layer = kind(features, affine=True, track_running_stats=tracked)
+        layer = kind(features, affine=True, track_running_stats=tracked, **eps)
         x = torch.randn(*([] if alone else [samples]), features, *positions[:dims])
         if tracked:
             layer.running_mean.normal_()
