@@ -15,7 +15,8 @@ from lightning_vsml.ticks import Site
 
 
 class Passes:
-    """Passes through a model: a new one begins with the first call after something was learned or committed.
+    """Passes through a model: one begins with the first call after something was learned or committed, or with the
+    layer that the last one began with.
 
     Args:
         changes: where what is learned goes.
@@ -37,11 +38,12 @@ class Passes:
         self._anchor = torch.zeros((), requires_grad=True)
         self._node = torch.autograd.graph.get_gradient_edge(self._anchor).node
         self._samples, self._new = 1, True  # S of the pass that is going on; whether the next call begins another
+        self._first = ""  # the grid that it began with
         self._seen: set[str] = set()  # grids whose weights were looked at in it
 
-    def begins(self) -> bool:
-        """Whether the next call begins a pass; one that is computed again on the way back does not."""
-        return self._new and torch._C._current_graph_task_id() == -1
+    def begins(self, name: str) -> bool:
+        """Whether a call of this grid begins a pass; one that is computed again on the way back does not."""
+        return (self._new or name == self._first) and torch._C._current_graph_task_id() == -1
 
     def end(self) -> None:
         """What comes next is another pass."""
@@ -59,8 +61,9 @@ class Passes:
             grid.check(x)
         except (TypeError, ValueError, IndexError) as error:
             raise type(error)(f"layer {name!r}: {error}") from None
-        if self.begins():
-            self._samples, self._new, self._seen, self.exact_ticks = max(1, grid.samples(x)), False, set(), {}
+        if self.begins(name):
+            self._samples, self._first, self._new = max(1, grid.samples(x)), name, False
+            self._seen, self.exact_ticks = set(), {}
         states = self.changes.states
         use = Use(
             name,

@@ -83,7 +83,7 @@ def _initial(optimizer: Optimizer, schedulers: Sequence[Any]) -> float | None:
     if not optimizer.param_groups:  # Lightning's stand-in for none
         return None
     group, default = optimizer.param_groups[0], optimizer.defaults.get("lr")
-    if any(isinstance(scheduler, OneCycleLR | CyclicLR) for scheduler in schedulers):
+    if "max_lr" in group or any(isinstance(scheduler, OneCycleLR | CyclicLR) for scheduler in schedulers):
         return None if default is None else float(default)
     rate = group.get("initial_lr", group.get("lr"))
     return None if rate is None else float(rate)

@@ -146,7 +146,6 @@ class Synapses:
 
     # --- what a training loop calls
 
-    @torch.no_grad()
     def step(self, parameters: Iterable[nn.Parameter] | None = None) -> bool:
         """Commit what is to change, and write the weights back.
 
@@ -156,7 +155,7 @@ class Synapses:
         Returns:
             Whether anything was to change.
         """
-        with plainly():
+        with torch.no_grad(), plainly():
             if self.holding.replaced():
                 self._take_again()
             wanted = None if parameters is None else {id(parameter) for parameter in parameters}
@@ -291,7 +290,7 @@ class Synapses:
 
     def call(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         """The function that uses a grid, by ticks; see :meth:`Passes.call`."""
-        if self._following is not None and self.passes.begins():
+        if self._following is not None and self.passes.begins(name):
             self._following.look()
         return self.passes.call(name, self.grids[name], args, kwargs)
 

@@ -571,3 +571,30 @@ def test_a_population_is_an_error() -> None:
     many = type(algorithm.cell)(*(torch.stack([parameter] * 2) for parameter in algorithm.cell))
     with pytest.raises(ValueError, match="A model runs one cell, got a population of 2: choose one"):
         attach(tanh(), type(algorithm)(**{**algorithm.__getstate__(), "cell": many}))
+
+
+def test_a_pass_that_nobody_learns_from_leaves_nothing_to_the_next() -> None:
+    """Its number of samples, above all: the algorithm divides by it."""
+    start = tanh()
+    ends = []
+    for before in (lambda net: None, lambda net: net(torch.randn(320, 6))):
+        net = deepcopy(start)
+        with attach(net, "meta_mnist") as synapses:
+            for batch in batches(3):
+                before(net)
+                loss_of(net, batch).backward()
+                synapses.step()
+        ends.append(net)
+    assert_same(*ends, start, limit=1e-2)  # products plan for the ranges that they meet, and differ by their tolerance
+
+
+def test_what_exceeds_the_reach_is_told_once() -> None:
+    net = tanh()
+    with attach(net) as synapses:
+        for _ in range(2):
+            net(BATCH[0] * 10_000).sum().backward()
+            synapses.zero_grad()
+        with pytest.warns(UserWarning, match=r"step 1: the input of 0 exceeds ±2048, .* Normalise") as caught:
+            synapses.step()
+        assert len(caught) == 1 and caught[0].filename == __file__
+        assert not synapses.step()
