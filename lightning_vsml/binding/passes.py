@@ -62,7 +62,7 @@ class Passes:
         except (TypeError, ValueError, IndexError) as error:
             raise type(error)(f"layer {name!r}: {error}") from None
         if self.begins(name):
-            self._samples, self._first, self._new = max(1, grid.samples(x)), name, False
+            self._samples, self._first, self._new = max(1, grid.samples(*args, **kwargs)), name, False
             self._seen, self.exact_ticks = set(), {}
         states = self.changes.states
         use = Use(

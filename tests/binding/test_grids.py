@@ -562,3 +562,21 @@ def test_nothing_is_wrong_with_no_indices_at_all() -> None:
 )
 def test_samples(layer: nn.Module, shapes: dict[tuple[int, ...], int]) -> None:
     assert {shape: choose(layer).samples(torch.ones(shape)) for shape in shapes} == shapes
+
+
+def test_samples_of_bags() -> None:
+    grid, indices, offsets = choose(nn.EmbeddingBag(9, 2)), torch.arange(7), torch.tensor([0, 2, 2, 7])
+    weight = nn.Parameter(torch.zeros(9, 2))
+    assert grid.samples(indices.view(1, 7), weight) == 1
+    assert grid.samples(indices, weight, offsets) == grid.samples(indices, weight=weight, offsets=offsets) == 4
+    positional = (None, 2.0, False, "mean", False, None, True, None)
+    assert grid.samples(indices, weight, offsets, *positional) == 3
+
+
+def test_half_precision_with_statistics_in_float32() -> None:
+    """torch takes it outside of autocast, too."""
+    layer, x = nn.BatchNorm1d(3), torch.randn(8, 3).bfloat16()
+    expected = layer(x)
+    grid = choose(layer)
+    grid.check(x)
+    assert grid.output_dtype(x) == expected.dtype == torch.bfloat16

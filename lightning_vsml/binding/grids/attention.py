@@ -22,7 +22,7 @@ class AttentionGrid(LinearGrid):
     def obstacle(layer: nn.Module) -> str | None:
         return None if layer.in_proj_weight is not None else "keys or values of another size have weights of their own"
 
-    def samples(self, x: Tensor) -> int:
+    def samples(self, x: Tensor, *_: Any, **__: Any) -> int:
         return x.shape[1] if x.dim() == 3 else 1  # torch puts the sequence first
 
 

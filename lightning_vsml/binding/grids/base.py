@@ -28,6 +28,7 @@ class Grid:
     uses: tuple[Use, ...] = ()
     """What :meth:`call` stands for."""
 
+    strict = True  # whether inputs have to be of the weight's type
     groups: int
     fan_in: int  # without the bias row
     fan_out: int
@@ -72,7 +73,7 @@ class Grid:
         """
         if not x.is_floating_point():
             raise TypeError(f"{self.label} expects a floating-point input, got {x.dtype}. Convert it, e.g. x.float().")
-        if x.dtype != self.weight.dtype and not torch.is_autocast_enabled(x.device.type):
+        if self.strict and x.dtype != self.weight.dtype and not torch.is_autocast_enabled(x.device.type):
             raise TypeError(
                 f"{self.label} expects an input of its weight's type, {self.weight.dtype}, got {x.dtype}. "
                 "Convert the input or the module."
@@ -80,8 +81,8 @@ class Grid:
         if not self._fits(x):
             raise ValueError(f"{self.label} expects an input of shape {self._expected}, got {tuple(x.shape)}.")
 
-    def samples(self, x: Tensor) -> int:
-        """S, the number of samples in the function's input."""
+    def samples(self, x: Tensor, *_: Any, **__: Any) -> int:
+        """S, the number of samples in the function's arguments."""
         return x.shape[0] if x.dim() > self._sample_dims else 1
 
     def output_dtype(self, x: Tensor) -> torch.dtype:

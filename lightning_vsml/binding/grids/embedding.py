@@ -77,6 +77,12 @@ class EmbeddingBagGrid(EmbeddingGrid):
 
     uses: tuple[Use, ...] = ((F.embedding_bag, 1, None),)
 
+    def samples(self, x: Tensor, *more: Any, **named: Any) -> int:
+        """The number of bags."""
+        offsets = more[1] if len(more) > 1 else named.get("offsets")
+        last = more[8] if len(more) > 8 else named.get("include_last_offset", False)
+        return len(x) if offsets is None else len(offsets) - bool(last)
+
     def call(  # type: ignore[override]
         self,
         run: Run,
