@@ -3,18 +3,18 @@
 Pure functions, state in, state out; nothing here knows of modules, of autograd or of Lightning.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from lightning_vsml.algorithms.base import Algorithm, family
 from lightning_vsml.algorithms.change import Change
 from lightning_vsml.algorithms.parts import Codec, Protocol, Reach, Stability
-from lightning_vsml.ticks import IMPLEMENTATIONS, Cell, Implementation, Layout, Site, implementation
+from lightning_vsml.ticks import IMPLEMENTATIONS, Cell, Implementation, Layout, Site, Tick, implementation
 from lightning_vsml.ticks.plan.layout import layout
 from lightning_vsml.ticks.products import Products
 from lightning_vsml.ticks.sites import Lookup, Rows
@@ -22,8 +22,9 @@ from lightning_vsml.ticks.sites import Lookup, Rows
 TOLERANCE = 1e-6
 
 
+@family
 @dataclass(frozen=True)
-class LearningAlgorithm:
+class LearningAlgorithm(Algorithm):
     """A weight-readable learning algorithm (V_M and how to run it).
 
     A grid's state is a tensor of planes, ``(P, G, A, B)``: one for each number of a synapse that has to be kept
@@ -52,6 +53,9 @@ class LearningAlgorithm:
     Raises:
         ValueError: parts do not fit together; the message names what was expected and what came.
     """
+
+    family: ClassVar[str] = "cellular"
+    readable: ClassVar[bool] = True
 
     name: str
     cell: Cell
@@ -112,6 +116,32 @@ class LearningAlgorithm:
         """The planes of a state."""
         with torch.no_grad():
             return layout(self.cell, *self.protocol, *self.codec, self.memory)
+
+    @property
+    def units(self) -> int:
+        """N, of a synapse."""
+        return self.cell.units
+
+    @property
+    def size(self) -> int:
+        """|V_M|, the number of shared parameters."""
+        return self.cell.size
+
+    def validate(self) -> None:
+        """A model runs one cell.
+
+        Raises:
+            ValueError: this is a population.
+        """
+        if self.cell.population is not None:
+            raise ValueError(
+                f"A model runs one cell, got a population of {self.cell.population}: choose one, "
+                "Cell(*(parameter[k] for parameter in algorithm.cell))."
+            )
+
+    def begin(self, weights: Tensor) -> Tensor:
+        """Fresh states stand for the layer's weights."""
+        return self.encode(weights)
 
     def encode(self, weights: Tensor) -> Tensor:
         """Fresh states that stand for ``weights``: ``(G, A, B)`` -> ``(P, G, A, B)``."""
@@ -278,12 +308,58 @@ class LearningAlgorithm:
     def __repr__(self) -> str:
         return f"LearningAlgorithm({self.name!r}, units={self.cell.units}, |V_M|={self.cell.size}, lr={self.lr})"
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Cell and codec by name."""
+        parts = {**self.cell._asdict(), **self.codec._asdict()}
+        return {name: tensor.detach().cpu().contiguous() for name, tensor in parts.items()}
+
+    def settings(self) -> dict[str, Any]:
+        """How to run them, as JSON."""
+        return {
+            "cell": {
+                "units": self.cell.units,
+                "forward_channels": self.cell.V.shape[0],
+                "backward_channels": self.cell.U.shape[0],
+                "parameters": self.cell.size,
+                "nonzero_parameters": sum(int(parameter.count_nonzero()) for parameter in self.cell),
+                "dtype": str(self.cell.W.dtype).removeprefix("torch."),
+            },
+            "protocol": {phase: [step._asdict() for step in steps] for phase, steps in self.protocol._asdict().items()},
+            "memory": list(self.memory),
+            "lr": self.lr,
+            "stability": self.stability._asdict(),
+            "reach": self.reach.finite(),
+            "positions": self.positions,
+            "fine": self.fine,
+            "tolerance": self.tolerance,
+        }
+
+    @classmethod
+    def assemble(cls, card: dict[str, Any], tensors: dict[str, Tensor]) -> "LearningAlgorithm":
+        """From a card and the tensors beside it."""
+
+        def ticks(phase: str) -> tuple[Tick, ...]:
+            return tuple(
+                Tick(tuple(step["x"]), tuple(step["e"]), tuple(step.get("own", ()))) for step in card["protocol"][phase]
+            )
+
+        return cls(
+            name=card["name"],
+            cell=Cell(**{name: tensors[name] for name in Cell._fields}),
+            protocol=Protocol(forward=ticks("forward"), learn=ticks("learn")),
+            codec=Codec(**{name: tensors[name] for name in Codec._fields}),
+            memory=tuple(bool(unit) for unit in card["memory"]),
+            lr=float(card["lr"]),
+            stability=Stability(**card["stability"]),
+            reach=Reach(**card["reach"]),
+            positions=float(card.get("positions", 0.0)),
+            fine=bool(card.get("fine", False)),
+            tolerance=float(card.get("tolerance", TOLERANCE)),
+            card=card,
+        )
+
     @property
     def fingerprint(self) -> str:
-        """sha256 over parameters and settings, whatever name, card, device or tick implementation they have."""
-        settings = [self.protocol, self.memory, self.lr, self.stability, *([self.positions] if self.positions else [])]
-        digest = hashlib.sha256(repr(settings).encode())
-        for tensor in (*self.cell, *self.codec):
-            digest.update(repr((tensor.dtype, tuple(tensor.shape))).encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        """As of version 0.1, so that its runs can be resumed."""
+        positions = [self.positions] if self.positions else []
+        return self._digest([self.protocol, self.memory, self.lr, self.stability, *positions])

@@ -6,27 +6,28 @@ measured at, and the sha256 of the tensor file. Nothing is unpickled; files are 
 
 import hashlib
 import json
-import math
 import os
 import platform
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import safetensors
 import torch
 from safetensors.torch import load as parse_safetensors
 from safetensors.torch import save as render_safetensors
 
-from lightning_vsml.algorithms.cellular import TOLERANCE, LearningAlgorithm
+from lightning_vsml.algorithms.base import FAMILIES, Algorithm
+from lightning_vsml.algorithms.cellular import LearningAlgorithm
 from lightning_vsml.algorithms.files import replace_file
-from lightning_vsml.algorithms.parts import Codec, Protocol, Reach, Stability
-from lightning_vsml.ticks import Cell, Tick
 
 FORMAT = "lightning_vsml"
-VERSION = 4  # of the files; a reader takes this and all older versions
-# 2: ticks have "own"; 3: "positions"; 4: "fine", "tolerance", a reach of weights
+VERSION = 5  # of the files; a reader takes this and all older versions
+# 2: ticks have "own"; 3: "positions"; 4: "fine", "tolerance", a reach of weights; 5: "family"
 KINDS = ("constructed", "cloned", "meta-learned")
+
+
+Kind = TypeVar("Kind", bound=Algorithm)
 
 
 class CheckpointError(ValueError):
@@ -54,15 +55,26 @@ def card_path(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
-def load(name_or_path: str | os.PathLike[str], device: torch.device | str = "cpu") -> LearningAlgorithm:
+@overload
+def load(name_or_path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Algorithm: ...
+
+
+@overload
+def load(name_or_path: str | os.PathLike[str], device: torch.device | str = "cpu", *, kind: type[Kind]) -> Kind: ...
+
+
+def load(
+    name_or_path: str | os.PathLike[str], device: torch.device | str = "cpu", *, kind: type[Algorithm] = Algorithm
+) -> Algorithm:
     """Load an algorithm by the name of a shipped one, or by the path of its ``.safetensors`` file.
 
     Args:
         name_or_path: a string without a folder or ending is a name, anything else a path.
         device: where its tensors go, whatever device they were made on.
+        kind: the family that it has to be of; by default any.
 
     Raises:
-        CheckpointError: unknown name; missing, damaged, foreign or newer file.
+        CheckpointError: unknown name; missing, damaged, foreign or newer file; another family.
 
     >>> load("backprop")
     LearningAlgorithm('backprop', units=5, |V_M|=190, lr=0.1)
@@ -75,9 +87,19 @@ def load(name_or_path: str | os.PathLike[str], device: torch.device | str = "cpu
             f"{path} is damaged or does not belong to its card: expected sha256 {card.get('sha256')}, got {digest}. "
             "Copy or make both files again."
         )
+    family = FAMILIES.get(card.get("family", LearningAlgorithm.family))
+    if family is None:
+        raise CheckpointError(
+            f"{path} is of the family {card['family']!r}; known are {', '.join(FAMILIES)}. Import the package that "
+            "defines it first."
+        )
+    if not issubclass(family, kind):
+        raise CheckpointError(
+            f"{path} is of the family {family.family!r}, but expected was one of the family {kind.family!r}. Give "
+            "another algorithm."
+        )
     try:
-        tensors = parse_safetensors(content)
-        algorithm = _assemble(card, tensors)
+        algorithm = family.assemble(card, parse_safetensors(content))
     except (KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
         raise CheckpointError(
             f"{path} and its card do not describe a learning algorithm: {error!r}. Make both files again."
@@ -86,7 +108,7 @@ def load(name_or_path: str | os.PathLike[str], device: torch.device | str = "cpu
 
 
 def save(
-    algorithm: LearningAlgorithm,
+    algorithm: Algorithm,
     path: str | os.PathLike[str],
     *,
     made_by: Mapping[str, Any],
@@ -109,29 +131,13 @@ def save(
     kind = algorithm.card.get("kind")
     if kind not in KINDS:
         raise ValueError(f"algorithm.card['kind'] should be one of {KINDS}, got {kind!r}.")
-    content = render_safetensors(_tensors(algorithm), metadata={"format": FORMAT})
+    content = render_safetensors(algorithm.tensors(), metadata={"format": FORMAT})
     card = {"format": FORMAT, "version": VERSION, "name": path.stem} | algorithm.card
     card |= {  # a loaded algorithm brings the card of its old file along
         "version": VERSION,
         "name": path.stem,
-        "cell": {
-            "units": algorithm.cell.units,
-            "forward_channels": algorithm.cell.V.shape[0],
-            "backward_channels": algorithm.cell.U.shape[0],
-            "parameters": algorithm.cell.size,
-            "nonzero_parameters": sum(int(parameter.count_nonzero()) for parameter in algorithm.cell),
-            "dtype": str(algorithm.cell.W.dtype).removeprefix("torch."),
-        },
-        "protocol": {
-            phase: [step._asdict() for step in steps] for phase, steps in algorithm.protocol._asdict().items()
-        },
-        "memory": list(algorithm.memory),
-        "lr": algorithm.lr,
-        "stability": algorithm.stability._asdict(),
-        "reach": {what: limit for what, limit in algorithm.reach._asdict().items() if math.isfinite(limit)},
-        "positions": algorithm.positions,
-        "fine": algorithm.fine,
-        "tolerance": algorithm.tolerance,
+        "family": algorithm.family,
+        **algorithm.settings(),
         "made_by": {**made_by, "torch": torch.__version__, "python": platform.python_version()},
         "measured": [],
         "sha256": hashlib.sha256(content).hexdigest(),
@@ -199,30 +205,3 @@ def _read_card(path: Path) -> dict[str, Any]:
 def _write_card(path: Path, card: dict[str, Any]) -> None:
     text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
     replace_file(card_path(path), text.encode())
-
-
-def _tensors(algorithm: LearningAlgorithm) -> dict[str, torch.Tensor]:
-    parts = {**algorithm.cell._asdict(), **algorithm.codec._asdict()}
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in parts.items()}
-
-
-def _assemble(card: dict[str, Any], tensors: dict[str, torch.Tensor]) -> LearningAlgorithm:
-    def ticks(phase: str) -> tuple[Tick, ...]:
-        return tuple(
-            Tick(tuple(step["x"]), tuple(step["e"]), tuple(step.get("own", ()))) for step in card["protocol"][phase]
-        )
-
-    return LearningAlgorithm(
-        name=card["name"],
-        cell=Cell(**{name: tensors[name] for name in Cell._fields}),
-        protocol=Protocol(forward=ticks("forward"), learn=ticks("learn")),
-        codec=Codec(**{name: tensors[name] for name in Codec._fields}),
-        memory=tuple(bool(unit) for unit in card["memory"]),
-        lr=float(card["lr"]),
-        stability=Stability(**card["stability"]),
-        reach=Reach(**card["reach"]),
-        positions=float(card.get("positions", 0.0)),
-        fine=bool(card.get("fine", False)),
-        tolerance=float(card.get("tolerance", TOLERANCE)),
-        card=card,
-    )

@@ -119,3 +119,7 @@ class Reach(NamedTuple):
     x: float = math.inf
     e: float = math.inf
     w: float = math.inf
+
+    def finite(self) -> dict[str, float]:
+        """What is known, as JSON, which has no infinity."""
+        return {what: limit for what, limit in self._asdict().items() if math.isfinite(limit)}

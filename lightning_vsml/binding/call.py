@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_vsml.algorithms.cellular import LearningAlgorithm
+from lightning_vsml.algorithms.base import Algorithm
 from lightning_vsml.binding.grids import Grid
 from lightning_vsml.binding.parameter import GraphError, plainly
 from lightning_vsml.ticks import Site
@@ -29,7 +29,7 @@ class Use(NamedTuple):
 
     name: str
     grid: Grid
-    algorithm: LearningAlgorithm
+    algorithm: Algorithm
     state: Tensor
     trainable: tuple[bool, ...]
     samples: int

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_vsml.algorithms.cellular import LearningAlgorithm
+from lightning_vsml.algorithms.base import Algorithm
 from lightning_vsml.algorithms.change import Change
 from lightning_vsml.ticks import Site
 
@@ -27,7 +27,7 @@ class Measurements:
     def learned(
         self,
         name: str,
-        algorithm: LearningAlgorithm,
+        algorithm: Algorithm,
         state: Tensor,
         site: Site,
         e: Tensor,
@@ -46,7 +46,7 @@ class Measurements:
         for name, gradient in gradients.items():
             self.gradients[name] = self.gradients.get(name, 0) + gradient
 
-    def compared(self, name: str, algorithm: LearningAlgorithm, state: Tensor, change: Change) -> None:
+    def compared(self, name: str, algorithm: Algorithm, state: Tensor, change: Change) -> None:
         """Before a commit: a grid's state and its change."""
         if name not in self.gradients:
             return

@@ -7,25 +7,21 @@ from numbers import Real
 from torch import nn
 
 from lightning_vsml.algorithms import checkpoints
-from lightning_vsml.algorithms.cellular import LearningAlgorithm
+from lightning_vsml.algorithms.base import Algorithm
 from lightning_vsml.binding.mapping import UNMAPPED
 
 FORWARD = ("cell", "module")
 
 
-def algorithm_of(algorithm: str | os.PathLike[str] | LearningAlgorithm) -> LearningAlgorithm:
+def algorithm_of(algorithm: str | os.PathLike[str] | Algorithm) -> Algorithm:
     """An algorithm, by name, path or itself.
 
     Raises:
         CheckpointError: see :func:`attach`.
-        ValueError: it is a population.
+        ValueError: no model can run it.
     """
-    loaded = algorithm if isinstance(algorithm, LearningAlgorithm) else checkpoints.load(algorithm)
-    if loaded.cell.population is not None:
-        raise ValueError(
-            f"A model runs one cell, got a population of {loaded.cell.population}: choose one, "
-            "Cell(*(parameter[k] for parameter in algorithm.cell))."
-        )
+    loaded = algorithm if isinstance(algorithm, Algorithm) else checkpoints.load(algorithm)
+    loaded.validate()
     return loaded
 
 

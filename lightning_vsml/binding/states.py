@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_vsml.algorithms.cellular import LearningAlgorithm
+from lightning_vsml.algorithms.base import Algorithm
 from lightning_vsml.algorithms.change import Change
 from lightning_vsml.algorithms.old_states import planes_of
 from lightning_vsml.binding.grids import Grid
@@ -27,13 +27,13 @@ class States:
         ValueError: ``saved`` does not fit the grids.
     """
 
-    def __init__(self, algorithm: LearningAlgorithm, grids: dict[str, Grid], saved: Saved | None = None) -> None:
+    def __init__(self, algorithm: Algorithm, grids: dict[str, Grid], saved: Saved | None = None) -> None:
         self.algorithm, self.grids = algorithm, grids
-        self._placed: dict[Any, LearningAlgorithm] = {}
+        self._placed: dict[Any, Algorithm] = {}
         self._marks: dict[str, Marks] = {}
         self._states = {name: self._place(name, parts) for name, parts in (saved or {}).items()}
 
-    def runs(self, name: str) -> LearningAlgorithm:
+    def runs(self, name: str) -> Algorithm:
         """The algorithm on the device of a grid, in the type of its states."""
         placement = self.grids[name].placement
         if placement not in self._placed:
@@ -55,7 +55,7 @@ class States:
         if name in self._states:
             self._states[name] = algorithm.overwrite(self._states[name].to(*grid.placement), weights)
         else:
-            self._states[name] = algorithm.encode(weights)
+            self._states[name] = algorithm.begin(weights)
         self._marks[name] = Marks.of(grid)
         return self._states[name]
 
@@ -84,7 +84,7 @@ class States:
         return {name: {"planes": state} for name, state in self.items().items()}
 
     def history(self) -> list[dict[str, Any]]:
-        """What the next step depends on besides, see :meth:`LearningAlgorithm.history`; by placement."""
+        """What the next step depends on besides, see :meth:`Algorithm.history`; by placement."""
         return [algorithm.history() for algorithm in self._placed.values()]
 
     def go_on(self, history: list[dict[str, Any]]) -> None:

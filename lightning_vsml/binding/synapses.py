@@ -21,7 +21,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lightning_vsml.algorithms.cellular import LearningAlgorithm
+from lightning_vsml.algorithms.base import Algorithm
 from lightning_vsml.binding.changes import Changes
 from lightning_vsml.binding.following import Following
 from lightning_vsml.binding.grids import Grid
@@ -37,7 +37,7 @@ from lightning_vsml.binding.states import States
 
 def attach(
     model: nn.Module,
-    algorithm: str | os.PathLike[str] | LearningAlgorithm = "backprop",
+    algorithm: str | os.PathLike[str] | Algorithm = "backprop",
     *,
     lr: float | None = None,
     unmapped: str = "synapse",
@@ -101,7 +101,7 @@ class Synapses:
     def __init__(
         self,
         model: nn.Module,
-        algorithm: LearningAlgorithm,
+        algorithm: Algorithm,
         *,
         lr: float | None = None,
         unmapped: str = "synapse",

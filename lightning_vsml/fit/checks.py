@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch.optim import Optimizer
 
-from lightning_vsml.algorithms.cellular import LearningAlgorithm
+from lightning_vsml.algorithms.base import Algorithm
 from lightning_vsml.binding.following import Following
 from lightning_vsml.binding.rates import without_effect
 from lightning_vsml.binding.synapses import Synapses
@@ -52,7 +52,7 @@ def check_optimizer(trainer: Trainer, pl_module: LightningModule, left: set[int]
         )
 
 
-def check_resumed(resumed: dict[str, Any], algorithm: LearningAlgorithm) -> None:
+def check_resumed(resumed: dict[str, Any], algorithm: Algorithm) -> None:
     """Refuse states of another algorithm."""
     if resumed["fingerprint"] != algorithm.fingerprint:
         raise MisconfigurationException(

@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import ModelSummary
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from lightning_vsml.algorithms.cellular import LearningAlgorithm
+from lightning_vsml.algorithms.base import Algorithm
 from lightning_vsml.binding.following import Following
 from lightning_vsml.binding.gradients import Gradients
 from lightning_vsml.binding.health import check_loss
@@ -60,7 +60,7 @@ class VSMLLearner(Callback):
 
     def __init__(
         self,
-        algorithm: str | os.PathLike[str] | LearningAlgorithm = "backprop",
+        algorithm: str | os.PathLike[str] | Algorithm = "backprop",
         *,
         lr: float | None = None,
         unmapped: str = "synapse",

@@ -15,7 +15,7 @@ def summary(synapses: Synapses, unmapped: str) -> Table:
     """
     mapping, algorithm, lr = synapses.holding.mapping, synapses.algorithm, synapses.lr
     table = Table(
-        title=f"VSMLLearner: {algorithm.name}, lr = {lr:g}, N = {algorithm.cell.units} units per synapse",
+        title=f"VSMLLearner: {algorithm.name}, lr = {lr:g}, N = {algorithm.units} units per synapse",
         title_justify="left",
         caption_justify="left",
     )
@@ -26,7 +26,7 @@ def summary(synapses: Synapses, unmapped: str) -> Table:
     total = 0
     for name, grid in mapping.grids.items():
         G, A, B = grid.shape
-        states = G * A * B * 2 * algorithm.cell.units
+        states = G * A * B * 2 * algorithm.units
         elementwise = isinstance(grid, ParameterGrid)
         frozen = not any(parameter.requires_grad for parameter in grid.parameters)
         total += 0 if frozen else states
@@ -36,12 +36,12 @@ def summary(synapses: Synapses, unmapped: str) -> Table:
             f"{G}" if elementwise else (f"{G} x " if G > 1 else "") + f"{A} x {B}",
             "frozen" if frozen else f"{states:,}",
         )
-    V_M = algorithm.cell.size
+    V_M = algorithm.size
     table.add_section()
     table.add_row("|V_L|, learned states", "", "", f"{total:,}")
     table.add_row("|V_M|, shared parameters", "", "", f"{V_M:,}")
     table.add_row("|V_L| / |V_M|", "", "", f"{total / V_M:,.1f}")
-    N2, kept = 2 * algorithm.cell.units, len(algorithm.layout.planes)
+    N2, kept = 2 * algorithm.units, len(algorithm.layout.planes)
     caption = f"glue: {describe(mapping.glue)}\nkept: {kept} of a synapse's {N2} numbers, from which the others follow"
     if any(isinstance(grid, ParameterGrid) for grid in mapping.grids.values()):
         caption += (

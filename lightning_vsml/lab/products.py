@@ -106,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=100, help="of learning (default 100)")
     parser.add_argument("--tolerance", type=float, help="relative error; default: the algorithm's own")
     options = parser.parse_args(arguments)
-    algorithm = checkpoints.load(options.algorithm).on(tolerance=options.tolerance)
+    algorithm = checkpoints.load(options.algorithm, kind=LearningAlgorithm).on(tolerance=options.tolerance)
     data = datasets.load(options.dataset, options.data_dir)
     with torch.no_grad():
         ticks = run(algorithm, data, options.hidden, options.batch, options.steps)

@@ -92,7 +92,8 @@ class MetaLearningModule(LightningModule):
         self.data_dir, self.seed = Path(data_dir), seed
         self.space_name, self.space = space, SPACES[space]()
         if start is not None:
-            self.space = self.space.around(checkpoints.load(start if "." not in start else Path(start)))
+            found = checkpoints.load(start if "." not in start else Path(start), kind=LearningAlgorithm)
+            self.space = self.space.around(found)
         self.space = self.space.moved(begin or {})
         self.search = outer(self.space.size)
         shortest, longest = horizon

@@ -41,7 +41,7 @@ def sizes(algorithm: LearningAlgorithm, step: float = 1.0) -> Space:
 
 SPACES: dict[str, Callable[[], Space]] = {
     "modulated_backprop": modulated_backprop,
-    "backprop": lambda: sizes(checkpoints.load("backprop")),
-    "cloned_backprop": lambda: sizes(checkpoints.load("cloned_backprop")),
+    "backprop": lambda: sizes(checkpoints.load("backprop", kind=LearningAlgorithm)),
+    "cloned_backprop": lambda: sizes(checkpoints.load("cloned_backprop", kind=LearningAlgorithm)),
 }
 """``modulated_backprop``: spare units to wire in (:mod:`~lightning_vsml.meta.spare`); the others: what is there."""

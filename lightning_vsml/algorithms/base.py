@@ -1,0 +1,189 @@
+"""What the rest of the package asks of a learning algorithm, whatever family it is of.
+
+A family is a class that says how synapses are stored, how they run and what of them goes into a file;
+:func:`family` makes it known by its name, which the card of a checkpoint holds. Binding, fit and checkpoints know
+this interface alone.
+"""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from torch import Tensor
+
+from lightning_vsml.algorithms.change import Change
+from lightning_vsml.algorithms.parts import Reach
+from lightning_vsml.ticks import Layout, Site
+
+
+class Algorithm(ABC):
+    """A learning algorithm (V_M and how to run it). Pure functions, state in, state out.
+
+    A grid's state is a tensor of planes, ``(P, G, A, B)``: one for each number that a synapse keeps.
+
+    Attributes:
+        family: its name in cards.
+        readable: whether weights can be read from states and written into them (:meth:`decode`, :meth:`overwrite`).
+            If not, states begin as noise, messages between layers have several numbers, and what a model does between
+            its layers is replaced by them.
+        name: how tables and messages call it.
+        lr: the learning rate that its feedback is scaled for.
+        reach: magnitudes beyond which the learner warns.
+        card: where it comes from and what it was measured at.
+        ticks: name of the tick implementation, or ``"auto"``.
+    """
+
+    family: ClassVar[str]
+    readable: ClassVar[bool]
+    name: str
+    lr: float
+    reach: Reach
+    card: dict[str, Any]
+    ticks: str
+
+    # --- sizes
+
+    @property
+    @abstractmethod
+    def units(self) -> int:
+        """N, of a synapse."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """|V_M|, the number of shared parameters."""
+
+    @property
+    @abstractmethod
+    def layout(self) -> Layout:
+        """The planes of a state."""
+
+    # --- what synapses do
+
+    @abstractmethod
+    def begin(self, weights: Tensor) -> Tensor:
+        """Fresh states, from a layer's weights or from noise: ``(G, A, B)`` -> ``(P, G, A, B)``."""
+
+    @abstractmethod
+    def send(self, state: Tensor, x: Tensor | Site) -> Sequence[Tensor]:
+        """What goes out forwards, the layer's output first, then what is for the way back only.
+
+        Args:
+            state: merged, ``(P, G, A, B)``.
+            x: where the grid is used, or inputs as rows, ``(R, G, A)``; ``(R, G, A, M)`` if not :attr:`readable`.
+
+        Returns:
+            Outputs in the site's layout, or ``(R, G, B)``; ``(R, G, B, M)`` if not :attr:`readable`.
+        """
+
+    @abstractmethod
+    def learn(
+        self,
+        state: Tensor,
+        x: Tensor | Site,
+        e: Tensor,
+        samples: int,
+        sent: Sequence[Tensor] | None = None,
+        message: bool = True,
+    ) -> tuple[Change, Tensor]:
+        """The change of a state, and the backward message in the layout of x.
+
+        Args:
+            state: merged, ``(P, G, A, B)``.
+            x: as :meth:`send` had it.
+            e: the feedback at the outputs, or what the next layer sent back; in their layout.
+            samples: S; rows R = samples times positions.
+            sent: what :meth:`send` gave, if it is still there.
+            message: whether anybody wants the backward message; if not, it may be empty.
+        """
+
+    @abstractmethod
+    def commit(self, state: Tensor, change: Change) -> Tensor:
+        """The merged state after a learning step; uses up ``change``."""
+
+    def feedback(self, e: Tensor) -> Tensor:
+        """What a model's last layer gets for the feedback (R, G, B), where messages have M numbers: (R, G, B, M)."""
+        raise NotImplementedError
+
+    # --- weights, where they are readable
+
+    def decode(self, state: Tensor) -> Tensor:
+        """The weights that a state stands for: ``(P, G, A, B)`` -> ``(G, A, B)``."""
+        raise NotImplementedError
+
+    def overwrite(self, state: Tensor, weights: Tensor) -> Tensor:
+        """A state moved to stand for ``weights`` (G, A, B)."""
+        raise NotImplementedError
+
+    # --- where and how it runs
+
+    @abstractmethod
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "Algorithm":
+        """The same with its tensors on ``device`` and in ``dtype``."""
+
+    @abstractmethod
+    def on(self, ticks: str | None = None, tolerance: float | None = None) -> "Algorithm":
+        """The same on another tick implementation, or with another tolerance."""
+
+    def validate(self) -> None:  # noqa: B027
+        """Refuse what can be made but no model can run.
+
+        Raises:
+            ValueError: says why.
+        """
+
+    def history(self) -> dict[str, Any]:
+        """What the next step depends on besides states, as plain values."""
+        return {}
+
+    def go_on(self, history: Mapping[str, Any]) -> None:  # noqa: B027
+        """Continue as the run that had this history."""
+
+    def exact_calls(self) -> tuple[int, str]:
+        """How many calls could not take the fast way, and why the last could not."""
+        return 0, ""
+
+    # --- files
+
+    @abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """V_M by name, as a checkpoint holds it."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """All else that :meth:`assemble` needs, as JSON."""
+
+    @classmethod
+    @abstractmethod
+    def assemble(cls, card: dict[str, Any], tensors: dict[str, Tensor]) -> "Algorithm":
+        """From what a card, with :meth:`settings` in it, and a tensor file hold.
+
+        Raises:
+            KeyError, TypeError, ValueError: they do not.
+        """
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over parameters and settings, whatever name, card, device or tick implementation they have."""
+        return self._digest([self.family, self.settings()])
+
+    def _digest(self, settings: Any) -> str:
+        digest = hashlib.sha256(repr(settings).encode())
+        for tensor in self.tensors().values():
+            digest.update(repr((tensor.dtype, tuple(tensor.shape))).encode())
+            digest.update(tensor.numpy().tobytes())
+        return digest.hexdigest()
+
+
+FAMILIES: dict[str, type[Algorithm]] = {}
+"""By the name that cards have."""
+
+Kind = TypeVar("Kind", bound=type[Algorithm])
+
+
+def family(kind: Kind) -> Kind:
+    """Class decorator: make a family known, so that its checkpoints load."""
+    FAMILIES[kind.family] = kind
+    return kind
