@@ -103,6 +103,10 @@ class Algorithm(ABC):
     def commit(self, state: Tensor, change: Change) -> Tensor:
         """The merged state after a learning step; uses up ``change``."""
 
+    def enter(self, x: Tensor) -> Tensor:
+        """What a model's first layer gets for its input, where messages have M numbers: ``(...)`` -> ``(..., M)``."""
+        raise NotImplementedError
+
     def feedback(self, e: Tensor) -> Tensor:
         """What a model's last layer gets for the feedback (R, G, B), where messages have M numbers: (R, G, B, M)."""
         raise NotImplementedError

@@ -20,7 +20,7 @@ from lightning_vsml.algorithms.base import Algorithm, family
 from lightning_vsml.algorithms.change import Change
 from lightning_vsml.algorithms.parts import Reach
 from lightning_vsml.ticks import Cell, Layout, Site
-from lightning_vsml.ticks.dense import TICKS, tick
+from lightning_vsml.ticks.dense import TICKS, Ticked, tick
 from lightning_vsml.ticks.plan.layout import Plane
 
 STATES = 2**24  # numbers of a merged state times rows that are computed at once: 64 MB in float32
@@ -96,14 +96,19 @@ class Emergent(Algorithm):
         noise = torch.randn(2 * self.units, *weights.shape, generator=torch.Generator().manual_seed(seed))
         return (noise * self.std).to(self.cell.W)
 
+    def forward_tick(self, state: Tensor, m_f: Tensor) -> Tensor:
+        """Messages of inputs ``(G, A, M)`` -> messages of outputs ``(G, B, M)``."""
+        quiet = m_f.new_zeros(1, state.shape[3], self.cell.U.shape[0]).expand(len(m_f), -1, -1)
+        return tick(self.cell, state, m_f, quiet, self.ticks, moves=False).forward
+
+    def learning_tick(self, state: Tensor, m_f: Tensor, m_b: Tensor) -> Ticked:
+        """Messages of inputs ``(G, A, M)``, and from behind ``(G, B, M)`` -> the next state, and messages back."""
+        return tick(self.cell, state, m_f, m_b, self.ticks)
+
     def send(self, state: Tensor, x: Tensor | Site) -> list[Tensor]:
-        """The forward tick: messages ``(R, G, A, M)`` -> ``(R, G, B, M)``."""
+        """The forward tick of rows: messages ``(R, G, A, M)`` -> ``(R, G, B, M)``."""
         assert isinstance(x, Tensor)
-        quiet = x.new_zeros(1, state.shape[3], self.cell.U.shape[0])
-        sent = [
-            tick(self.cell, rows, m_f, quiet.expand(len(m_f), -1, -1), self.ticks, moves=False).forward
-            for rows, m_f in self._some(state, x.flatten(0, 1))
-        ]
+        sent = [self.forward_tick(rows, m_f) for rows, m_f in self._some(state, x.flatten(0, 1))]
         return [torch.cat(sent).unflatten(0, x.shape[:2])]
 
     def learn(
@@ -124,7 +129,7 @@ class Emergent(Algorithm):
         behind = e.flatten(0, 1)
         for rows, m_f in self._some(state, x.flatten(0, 1)):
             own, behind = behind[: len(m_f)], behind[len(m_f) :]
-            after = tick(self.cell, rows, m_f, own, self.ticks)
+            after = self.learning_tick(rows, m_f, own)
             total = total + (after.state.unflatten(1, (-1, G)) - state.unsqueeze(1)).sum(1)
             back.append(after.backward)
         return Change(total / max(R, 1), R), torch.cat(back).unflatten(0, (R, G)) if back else torch.zeros_like(x)

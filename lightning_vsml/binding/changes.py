@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lightning_vsml.algorithms.change import Change
 from lightning_vsml.binding.grids import Grid
 from lightning_vsml.binding.health import Health, NonFiniteError, is_finite
+from lightning_vsml.binding.parameter import GraphError
 from lightning_vsml.binding.processes import Mean
 from lightning_vsml.binding.rates import Rates
 from lightning_vsml.binding.states import States
@@ -53,6 +54,8 @@ class Changes:
     def gradient(self, parameter: nn.Parameter) -> Tensor | None:
         """What is to change as a gradient."""
         name, raw = parameter._name, parameter.grad  # type: ignore[attr-defined]
+        if not self.states.algorithm.readable:
+            return raw
         simple = self.mean is None and self.rates.loss_scale == 1.0 and name not in self.pending
         if simple and (name not in self.merged or id(parameter) in self._shown):
             return raw
@@ -109,6 +112,10 @@ class Changes:
                 parameters.append(parameter)
             else:
                 change = self._without(name, change, parameter)
+        if not self.states.algorithm.readable:
+            for parameter in parameters:
+                self._finish(parameter)
+            return change
         fastest, state = max(map(self.rates.of, grid.parameters)), self.states.current(name, thorough=False)
         moves: list[tuple[slice, Tensor]] = []
         for parameter in parameters:
@@ -188,6 +195,12 @@ class Changes:
             if gradient is None or id(parameter) in self._shown:
                 continue
             parameter.grad = None
+            if not self.states.algorithm.readable:
+                raise GraphError(
+                    f"the loss depends on a weight of {name!r} itself (a penalty, or a function that is no mapped "
+                    f"layer's), but {self.states.algorithm.name!r} has no weights. Leave that out of the loss, or "
+                    "choose an algorithm with readable weights, such as 'backprop'."
+                )
             rate = self.rates.of(parameter)
             if not rate:
                 continue

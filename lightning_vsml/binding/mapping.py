@@ -11,6 +11,8 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from torchmetrics import Metric
 
 from lightning_vsml.binding.grids import GRIDS, Grid, ParameterGrid, choose
+from lightning_vsml.binding.grids.convolution import ConvGrid
+from lightning_vsml.binding.grids.dense import LinearGrid
 from lightning_vsml.binding.parameter import SynapticParameter
 
 UNMAPPED = ("synapse", "error", "freeze", "optimizer")
@@ -98,6 +100,21 @@ def map_model(model: nn.Module, unmapped: str = "synapse", optimizer: Sequence[s
         )
     mine = {id(parameter) for grid in grids.values() for parameter in grid.parameters}
     return Mapping(grids, [place for place in places if id(place[3]) in mine], left, chosen, glue)
+
+
+def check_chain(mapping: Mapping, algorithm: str) -> None:
+    """Refuse what messages of several numbers do not go through.
+
+    Raises:
+        MappingError: parameters that belong to no dense or convolutional layer.
+    """
+    if others := [name for name, grid in mapping.grids.items() if not isinstance(grid, LinearGrid | ConvGrid)]:
+        raise MappingError(
+            f"expected nn.Linear and convolutions alone, whose messages go from one to the next by {algorithm!r}, but "
+            f"found {', '.join(f'{name} ({mapping.grids[name].kind})' for name in others)}. Take that out of the "
+            'model, keep it as it is (single parameters: unmapped="freeze"), or choose one with readable weights, '
+            "such as 'backprop'."
+        )
 
 
 def _places(model: nn.Module) -> Iterator[Place]:

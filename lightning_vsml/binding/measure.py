@@ -37,7 +37,7 @@ class Measurements:
         key = f"vsml/feedback_norm/{name}"
         before = self._values.get(key, e.new_zeros(()))
         self._values[key] = torch.hypot(before, e.norm())
-        if self.cosines:
+        if self.cosines and algorithm.readable:
             exact = site.backward(e, site.select(algorithm.decode(state).unsqueeze(0))[0], 1.0)
             self._values[f"vsml/message_cosine/{name}"] = _cosine(message, exact)
 
@@ -48,7 +48,7 @@ class Measurements:
 
     def compared(self, name: str, algorithm: Algorithm, state: Tensor, change: Change) -> None:
         """Before a commit: a grid's state and its change."""
-        if name not in self.gradients:
+        if name not in self.gradients or not algorithm.readable:
             return
         own = Change(change.whole(state.shape[2]).clone(), change.rows)  # a commit works in place
         update = algorithm.decode(algorithm.commit(state, own)) - algorithm.decode(state)
@@ -64,7 +64,8 @@ class Measurements:
         """For each layer:
 
         * ``vsml/feedback_norm``: L2 norm of the feedback e as it entered the cell, over all rows and outputs;
-        * ``vsml/update_norm``: L2 norm of the change of the decoded weights;
+        * ``vsml/update_norm``: L2 norm of the change of the decoded weights (of the state, where they are not
+          readable);
         * ``vsml/state_absmax``: the largest magnitude of any plane of the state (of planes that hold weights, as
         weights);
         * with cosines, ``vsml/update_cosine``: between the layer's update and the true gradient of the loss, downhill;

@@ -56,6 +56,8 @@ class SynapticParameter(nn.Parameter):
             return Tensor._make_subclass(SynapticParameter, plain)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> nn.Parameter:
+        if self._synapses is not None:
+            self._synapses.copied()
         with plainly():
             copy = nn.Parameter(self.data.clone(memory_format=torch.preserve_format), self.requires_grad)
         memo[id(self)] = copy

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_vsml.binding import chain
 from lightning_vsml.binding.call import MappedCall, Use
 from lightning_vsml.binding.changes import Changes
 from lightning_vsml.binding.gradients import Gradients
@@ -35,8 +36,9 @@ class Passes:
         self.gradients: Gradients | None = None
         self.reached: set[str] = set()
         self.exact_ticks: dict[str, str] = {}
-        self._anchor = torch.zeros((), requires_grad=True)
-        self._node = torch.autograd.graph.get_gradient_edge(self._anchor).node
+        with torch.enable_grad():
+            self._anchor = torch.zeros((), requires_grad=True)
+            self._node = torch.autograd.graph.get_gradient_edge(self._anchor).node
         self._samples, self._new = 1, True  # S of the pass that is going on; whether the next call begins another
         self._first = ""  # the grid that it began with
         self._seen: set[str] = set()  # grids whose weights were looked at in it
@@ -74,8 +76,11 @@ class Passes:
             self._samples,
             self._learn,
             self.by_ticks,
+            self._learn_messages,
         )
         self._seen.add(name)
+        if not use.algorithm.readable:
+            return chain.call(self, use, name == self._first, args, kwargs)
 
         def run(site: Site) -> Tensor:
             return MappedCall.apply(site.x, self._anchor, site, use)
@@ -105,6 +110,16 @@ class Passes:
             self._note(use, site, e, message, change, bool(gain))
         return message / -scale if wanted else None
 
+    def _learn_messages(self, use: Use, site: Site, inputs: Tensor, behind: Tensor, sent: bool) -> Tensor:
+        """The way back through a use whose messages have several numbers; returns the messages back."""
+        if not sent:  # by another layer: it is the model's last one, and this is dLoss/dOutput
+            behind = use.algorithm.feedback(behind[..., 0] * (-use.samples / self.changes.rates.loss_scale))
+        change, back = use.algorithm.learn(use.state, inputs, behind, use.samples)
+        self.end()
+        if torch._C._will_engine_execute_node(self._node):
+            self._note(use, site, behind, back, change, True)
+        return back
+
     def _note(self, use: Use, site: Site, e: Tensor, message: Tensor, change: Any, learns: bool) -> None:
         """Keep what a way back gave."""
         if self.changes.rates.loss_scale == 1.0:
@@ -132,7 +147,7 @@ class Passes:
         if measurements is None:
             states.commit(name, change)
             return True
-        before = algorithm.decode(old).clone()
+        before = (algorithm.decode(old) if algorithm.readable else old).clone()
         measurements.compared(name, algorithm, old, change)
         new, weights = states.commit(name, change)
         measurements.committed(name, new, weights - before)

@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Sequence
 from numbers import Real
 
 from torch import nn
@@ -23,6 +24,29 @@ def algorithm_of(algorithm: str | os.PathLike[str] | Algorithm) -> Algorithm:
     loaded = algorithm if isinstance(algorithm, Algorithm) else checkpoints.load(algorithm)
     loaded.validate()
     return loaded
+
+
+def check_readable(
+    algorithm: Algorithm, lr: float | None, forward: str, optimizer: Sequence[str] = (), unmapped: str = "synapse"
+) -> None:
+    """Refuse settings that are about weights, for an algorithm that has none.
+
+    Raises:
+        ValueError: names the setting.
+    """
+    if algorithm.readable:
+        return
+    for what, is_set in (
+        (f"lr={lr}", lr is not None),
+        (f"forward={forward!r}", forward != "cell"),
+        (f"optimizer={optimizer!r}", bool(optimizer)),
+        (f"unmapped={unmapped!r}", unmapped == "optimizer"),
+    ):
+        if is_set:
+            raise ValueError(
+                f"{what} has no meaning for {algorithm.name!r}: its states are no weights, and nothing differentiates "
+                "through its layers. Leave it out, or choose an algorithm with readable weights, such as 'backprop'."
+            )
 
 
 def check_settings(lr: float | None = None, unmapped: str = "synapse", forward: str = "cell") -> None:

@@ -49,6 +49,9 @@ class States:
             thorough: look at the weights themselves, too, which tells of changes through ``.data``.
         """
         grid, algorithm = self.grids[name], self.runs(name)
+        if name in self._states and not algorithm.readable:
+            self._states[name] = self._states[name].to(*grid.placement)
+            return self._states[name]
         if name in self._states and name in self._marks and self._marks[name].unchanged(grid, thorough):
             return self._states[name]
         weights = grid.read(grid.placement[1])
@@ -61,9 +64,11 @@ class States:
 
     @torch.no_grad()
     def commit(self, name: str, change: Change) -> tuple[Tensor, Tensor]:
-        """Merge a change into a state and write the weights back: the new state and the new weights."""
+        """Merge a change into a state and write the weights back: the new state and the new weights (or the state)."""
         grid, algorithm, old = self.grids[name], self.runs(name), self._states[name]
         new = self._states[name] = algorithm.commit(old, change)
+        if not algorithm.readable:
+            return new, new
         weights = algorithm.decode(new)
         grid.write(weights, change.inputs if new is old else None)
         self._marks[name] = Marks.of(grid)

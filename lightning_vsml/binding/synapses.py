@@ -27,11 +27,12 @@ from lightning_vsml.binding.following import Following
 from lightning_vsml.binding.grids import Grid
 from lightning_vsml.binding.health import Health
 from lightning_vsml.binding.holding import Holding
-from lightning_vsml.binding.parameter import plainly
+from lightning_vsml.binding.mapping import check_chain
+from lightning_vsml.binding.parameter import GraphError, plainly
 from lightning_vsml.binding.passes import Passes
 from lightning_vsml.binding.processes import mean_by, wrapper_of
 from lightning_vsml.binding.rates import Rates
-from lightning_vsml.binding.settings import algorithm_of, check_settings, is_compiled
+from lightning_vsml.binding.settings import algorithm_of, check_readable, check_settings, is_compiled
 from lightning_vsml.binding.states import States
 
 
@@ -110,6 +111,7 @@ class Synapses:
         scaler: torch.amp.GradScaler | None = None,
     ) -> None:
         check_settings(lr, unmapped, forward)
+        check_readable(algorithm, lr, forward, optimizer, unmapped)
         self._wrapper = wrapper_of(model)
         self.model = model if self._wrapper is None or self._wrapper is not model else self._wrapper.module
         self.algorithm = algorithm
@@ -281,6 +283,13 @@ class Synapses:
 
     def runs(self, grid: Grid) -> bool:
         """Whether a grid's function is to run by ticks now; else it runs as it is, on the weights."""
+        if not self.algorithm.readable:
+            if torch._C._are_functorch_transforms_active() or torch.jit.is_tracing():
+                raise GraphError(
+                    f"the model was traced or transformed, but what {self.algorithm.name!r} has learned lies in states "
+                    "that no plain module holds. Run it as it is, while attached."
+                )
+            return True
         return (
             (torch.is_grad_enabled() or self.model.training)
             and any(parameter.requires_grad for parameter in grid.parameters)
@@ -293,6 +302,15 @@ class Synapses:
         if self._following is not None and self.passes.begins(name):
             self._following.look()
         return self.passes.call(name, self.grids[name], args, kwargs)
+
+    def copied(self) -> None:
+        """A parameter was copied: its values, and nothing else."""
+        if not self.algorithm.readable and "copied" not in self._told:
+            self._told.add("copied")
+            self._tell(
+                f"the model was copied while attached: the copy has its weights, but what {self.algorithm.name!r} has "
+                "learned lies in states, which stay with the original"
+            )
 
     # --- the model's parameters
 
@@ -311,6 +329,8 @@ class Synapses:
         """Hold the model as it is now; what grids that are gone had to change goes with them."""
         known = {id(parameter) for parameter in self.parameters()}
         gone = self.holding.take()
+        if not self.algorithm.readable:
+            check_chain(self.holding.mapping, self.algorithm.name)
         self.changes.forget(gone)
         if self.changes.mean is not None:
             for parameter in self.parameters():

@@ -41,6 +41,37 @@ def check_trainer(trainer: Trainer, learner_type: type) -> None:
         )
 
 
+def check_without_weights(trainer: Trainer, algorithm: str) -> None:
+    """Refuse settings of a Trainer that are about gradients, for an algorithm whose states are no weights.
+
+    Raises:
+        MisconfigurationException: names the setting.
+    """
+    for what, is_set in (
+        (f"gradient_clip_val={trainer.gradient_clip_val}", trainer.gradient_clip_val is not None),
+        (f"accumulate_grad_batches={trainer.accumulate_grad_batches}", trainer.accumulate_grad_batches != 1),
+    ):
+        if is_set:
+            raise MisconfigurationException(
+                f"{what} is about gradients, which {algorithm!r} has none of: it learns from each batch as the loss "
+                "gives it. Leave it out, or choose an algorithm with readable weights, such as 'backprop'."
+            )
+
+
+def check_learned(learned: dict[str, Any], algorithm: Algorithm) -> None:
+    """Refuse to run on states that are not there.
+
+    Raises:
+        MisconfigurationException: nothing was learned yet, or by another algorithm.
+    """
+    check_resumed(learned, algorithm)
+    if not learned["states"]:
+        raise MisconfigurationException(
+            f"{algorithm.name!r} keeps what it learns in states, and this learner has none yet. Fit with it first, or "
+            "give the checkpoint of a fit as ckpt_path."
+        )
+
+
 def check_optimizer(trainer: Trainer, pl_module: LightningModule, left: set[int]) -> None:
     """Refuse optimizers that do not hold what is left to them."""
     held = {id(p) for optimizer in trainer.optimizers for group in optimizer.param_groups for p in group["params"]}

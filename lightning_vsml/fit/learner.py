@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelSummary
 from torch import Tensor
@@ -14,7 +15,7 @@ from lightning_vsml.binding.following import Following
 from lightning_vsml.binding.gradients import Gradients
 from lightning_vsml.binding.health import check_loss
 from lightning_vsml.binding.measure import Measurements
-from lightning_vsml.binding.settings import algorithm_of, check_settings
+from lightning_vsml.binding.settings import algorithm_of, check_readable, check_settings
 from lightning_vsml.binding.synapses import Synapses
 from lightning_vsml.fit import checks, pictures, report
 
@@ -74,6 +75,7 @@ class VSMLLearner(Callback):
         super().__init__()
         check_settings(lr, unmapped, forward)
         self.algorithm = algorithm_of(algorithm).on(ticks, tolerance)
+        check_readable(self.algorithm, lr, forward, optimizer, unmapped)
         self.lr = self.algorithm.lr if lr is None else float(lr)
         self.unmapped, self.forward, self.optimizer = unmapped, forward, tuple(optimizer)
         self.diagnostics, self.follow_optimizer = diagnostics, follow_optimizer
@@ -91,6 +93,8 @@ class VSMLLearner(Callback):
             self._resumed = None
             self._release()
             checks.check_trainer(trainer, VSMLLearner)
+            if not self.algorithm.readable:
+                checks.check_without_weights(trainer, self.algorithm.name)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the states of a checkpoint for the fit that resumes from it."""
@@ -105,7 +109,7 @@ class VSMLLearner(Callback):
         self._synapses = synapses = Synapses(
             trainer.strategy.model if wrapped and trainer.strategy.model is not None else pl_module,
             self.algorithm,
-            lr=self.lr,
+            lr=self.lr if self.algorithm.readable else None,
             unmapped=self.unmapped,
             forward=self.forward,
             optimizer=self.optimizer,
@@ -122,11 +126,11 @@ class VSMLLearner(Callback):
         self._following = synapses.follow(
             *trainer.optimizers,
             schedulers=schedulers,
-            settings=self.follow_optimizer,
+            settings=self.follow_optimizer and self.algorithm.readable,
             initial=(resumed or {}).get("initial_lr"),
         )
         self._next_picture = 0
-        if self.follow_optimizer:
+        if self.follow_optimizer and self.algorithm.readable:
             checks.inform_of_settings(trainer.optimizers, synapses)
         if trainer.is_global_zero and any(isinstance(callback, ModelSummary) for callback in trainer.callbacks):  # type: ignore[attr-defined]
             report.show(report.summary(synapses, self.unmapped))
@@ -134,7 +138,7 @@ class VSMLLearner(Callback):
     def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
         """Measure on the steps that Lightning logs."""
         if self._synapses is not None and self._synapses.passes.measurements is None and _logs_now(trainer):
-            self._synapses.passes.measurements = Measurements(cosines=self.diagnostics)
+            self._synapses.passes.measurements = Measurements(self.diagnostics and self.algorithm.readable)
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         """The loss is known here: whether it is finite, and what the true gradient would be."""
@@ -144,8 +148,9 @@ class VSMLLearner(Callback):
         if synapses.rates.scaler is None:
             check_loss(loss, synapses.steps)
         self._rate = synapses.rates.of(next(iter(synapses.grids.values())).weight)
-        if synapses.passes.measurements is not None and self.diagnostics and loss.requires_grad:
-            synapses.passes.measurements.differentiated(Gradients(synapses, loss).found)
+        measurements = synapses.passes.measurements
+        if measurements is not None and measurements.cosines and loss.requires_grad:
+            measurements.differentiated(Gradients(synapses, loss).found)
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         """Hand the measurements of a finished step to the loggers."""
@@ -168,6 +173,30 @@ class VSMLLearner(Callback):
         """Notice grids that no feedback has reached."""
         if self._synapses is not None and self._following is not None and self._following.commits:
             checks.warn_silent(self._synapses, self._following)
+
+    # --- validation, test and prediction outside of fit, where weights say nothing
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Run by states."""
+        self._evaluate(trainer, pl_module)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Run by states."""
+        self._evaluate(trainer, pl_module)
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Run by states."""
+        self._evaluate(trainer, pl_module)
+
+    def _evaluate(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Attach for this stage, if weights are not readable: with states of a checkpoint, or of the last fit."""
+        if self.algorithm.readable or trainer.state.fn == "fit":
+            return
+        learned, self._resumed = self._resumed or self.state_dict(), None
+        checks.check_learned(learned, self.algorithm)
+        with torch.inference_mode(False):  # states outlive the stage
+            self._synapses = Synapses(pl_module, self.algorithm, unmapped=self.unmapped)
+            self._synapses.load_state_dict(learned)
 
     # --- after fit
 

@@ -15,7 +15,9 @@ def summary(synapses: Synapses, unmapped: str) -> Table:
     """
     mapping, algorithm, lr = synapses.holding.mapping, synapses.algorithm, synapses.lr
     table = Table(
-        title=f"VSMLLearner: {algorithm.name}, lr = {lr:g}, N = {algorithm.units} units per synapse",
+        title=f"VSMLLearner: {algorithm.name}, "
+        + (f"lr = {lr:g}, " if algorithm.readable else "")
+        + f"N = {algorithm.units} units per synapse",
         title_justify="left",
         caption_justify="left",
     )
@@ -42,7 +44,12 @@ def summary(synapses: Synapses, unmapped: str) -> Table:
     table.add_row("|V_M|, shared parameters", "", "", f"{V_M:,}")
     table.add_row("|V_L| / |V_M|", "", "", f"{total / V_M:,.1f}")
     N2, kept = 2 * algorithm.units, len(algorithm.layout.planes)
-    caption = f"glue: {describe(mapping.glue)}\nkept: {kept} of a synapse's {N2} numbers, from which the others follow"
+    if algorithm.readable:
+        caption = f"glue: {describe(mapping.glue)}"
+        caption += f"\nkept: {kept} of a synapse's {N2} numbers, from which the others follow"
+    else:
+        caption = f"left out between layers, whose messages go from one to the next: {describe(mapping.glue)}"
+        caption += "\nstates begin as noise; weights stay as they are, and say nothing of what is learned"
     if any(isinstance(grid, ParameterGrid) for grid in mapping.grids.values()):
         caption += (
             "\neach number: synapses of their own, fed with x = 1; they see a gradient, not the samples behind it"

@@ -1,0 +1,6 @@
+class Problem:
+    pass
+
+
+class Episode:
+    pass

@@ -1,0 +1,200 @@
+"""VSML from scratch: networks of fresh states learn MNIST, in many looks, from single examples."""
+
+import math
+from collections.abc import Sequence
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lightning_vsml.algorithms.emergent import Emergent, initial
+from lightning_vsml.lab import datasets
+from lightning_vsml.meta.draw import Draw
+from lightning_vsml.meta.sequences.looks import Pool, Stream, stream
+from lightning_vsml.meta.sequences.problem import Episode, Problem
+from lightning_vsml.ticks import Cell
+
+VALIDATION = 10_000  # of the training images, the last ones
+WINDOWS = ((0, 10), (10, 50), (50, 200), (200, 500))  # examples, of held-out streams
+
+States = tuple[Tensor, ...]  # of the layers, (2N, learners, A, B) each
+
+
+class Streams(Problem):
+    """What an emergent algorithm is meta-trained on.
+
+    Everything begins small, with two classes, few inputs and short segments, and grows over the first part of the run:
+    ten classes, 49 inputs and 60 examples from the start stay at chance.
+
+    Args:
+        units: N, of a synapse.
+        messages: M, numbers of a message.
+        inputs: least and largest number of inputs.
+        classes: least and largest number of classes.
+        segment: least and largest number of examples between steps of the outer optimizer.
+        carried: largest number of segments of a stream.
+        hidden: sizes of hidden layers.
+        deep: share of networks with hidden layers.
+        work: synapses times examples times learners of a segment, which sets how many learners there are.
+        learners: least and largest number of learners at once.
+        ramp: share of the run in which tasks grow.
+        tasks: how many different looks there are; 0: no two are alike.
+        data_dir: where MNIST lies.
+
+    Raises:
+        ValueError: a value is out of range.
+    """
+
+    def __init__(
+        self,
+        units: int = 16,
+        messages: int = 8,
+        inputs: tuple[int, int] = (8, 64),
+        classes: tuple[int, int] = (2, 10),
+        segment: tuple[int, int] = (15, 100),
+        carried: int = 8,
+        hidden: Sequence[int] = (),
+        deep: float = 0.0,
+        work: int = 300_000,
+        learners: tuple[int, int] = (6, 16),
+        ramp: float = 0.3,
+        tasks: int = 0,
+        data_dir: Path = Path("data"),
+    ) -> None:
+        for what, (low, high), least, most in (
+            ("inputs", inputs, 1, 784),
+            ("classes", classes, 2, 10),
+            ("segment", segment, 1, math.inf),
+            ("learners", learners, 1, math.inf),
+        ):
+            if not least <= low <= high <= most:
+                raise ValueError(f"{what} should be two numbers, {least} <= low <= high <= {most}, got {low}, {high}.")
+        for what, value, end in (("carried", carried, math.inf), ("deep", deep, 1), ("ramp", ramp, 1)):
+            least = 1 if what == "carried" else 0
+            if not least <= value <= end:
+                raise ValueError(f"{what} should be from {least} to {end}, got {value}.")
+        self.units, self.messages, self.inputs, self.classes, self.segment = units, messages, inputs, classes, segment
+        self.carried, self.hidden, self.deep, self.work, self.learners = carried, tuple(hidden), deep, work, learners
+        self.ramp, self.tasks, self.data_dir = ramp, tasks, Path(data_dir)
+
+    def cell(self, seed: int) -> Cell:
+        """Where meta-training begins."""
+        return initial(self.units, self.messages, seed)
+
+    def algorithm(self, cell: Cell, name: str, card: dict[str, Any]) -> Emergent:
+        """What a cell is."""
+        return Emergent(name, cell, card=card)
+
+    def episode(self, number: int, progress: float, seed: int) -> "Learning":
+        """Streams of some learners of one size; what they are follows from number, progress and seed alone."""
+        draw = Draw(torch.Generator().manual_seed(hash((seed, number)) % 2**63))
+        grown = min(1.0, progress / self.ramp) if self.ramp else 1.0
+        (low, high), (few, many), (short, long) = self.inputs, self.classes, self.segment
+        classes = draw.integer(few, round(few + (many - few) * grown) + 1)
+        inputs = round(draw.log_uniform(low, low + max(0, min(16, high) - low) + max(0, high - 16) * grown))
+        steps = round(short + (long - short) * grown * draw.uniform())
+        segments = max(1, round(draw.log_uniform(1, 1 + (self.carried - 1) * grown)))
+        hidden = self.hidden if draw.uniform() < self.deep else ()
+        sizes = (inputs, *hidden, classes)
+        synapses = sum((a + 1) * b for a, b in pairwise(sizes))
+        least, most = self.learners
+        learners = max(least, min(most, self.work // (synapses * steps)))
+        looks = [
+            Draw(torch.Generator().manual_seed(draw.integer(0, self.tasks) if self.tasks else draw.integer(0, 2**62)))
+            for _ in range(learners)
+        ]
+        examples = stream(self.training, looks, draw, inputs, classes, steps * segments)
+        return Learning(examples, sizes, steps, segments, draw.integer(0, 2**62))
+
+    @torch.no_grad()
+    def held_out(self, cell: Cell) -> dict[str, float]:
+        """Cross-entropy and accuracy of streams of validation images, and "gain": minus the mean cross-entropy over
+        windows of examples, which count the same.
+        """
+        found, total = {}, 0.0
+        for name, examples in self._validation.items():
+            sizes = (examples.x.shape[2], *self.hidden[: self.deep > 0], 10)
+            learning = Learning(examples, sizes, len(examples.x), 1, 0)
+            loss, right = unroll(self.algorithm(cell, "", {}), learning.fresh(cell), examples)[:2]
+            for first, last in WINDOWS:
+                found[f"{name}/loss_{first}_{last}"] = float(loss[first:last].mean())
+                total += float(loss[first:last].mean())
+            found[f"{name}/accuracy"] = float(right.mean())
+        return found | {"gain": -total / len(WINDOWS) / len(self._validation)}
+
+    @cached_property
+    def training(self) -> Pool:
+        """All but the validation images."""
+        images = datasets.load("mnist", self.data_dir)
+        return Pool.of(images.x[:-VALIDATION], images.y[:-VALIDATION])
+
+    @cached_property
+    def _validation(self) -> dict[str, Stream]:
+        images = datasets.load("mnist", self.data_dir)
+        x, y = images.x[-VALIDATION:], images.y[-VALIDATION:]
+        streams = {}
+        for name, side in (("mnist_7x7", 7), ("mnist_14x14", 14)):
+            draw = Draw(torch.Generator().manual_seed(side))
+            which = torch.stack([draw.permutation(len(y))[: WINDOWS[-1][1]] for _ in range(8)], 1)
+            labels = torch.stack([draw.permutation(10)[y[one]] for one in which.T], 1)
+            streams[name] = Stream(F.avg_pool2d(x, 28 // side).flatten(1)[which], labels)
+        return streams
+
+
+class Learning(Episode):
+    """Learners of one size, and what they are to learn from.
+
+    Args:
+        examples: theirs.
+        sizes: of their layers.
+        steps: examples of a segment.
+        segments: how many there are.
+        seed: of fresh states.
+    """
+
+    def __init__(self, examples: Stream, sizes: tuple[int, ...], steps: int, segments: int, seed: int) -> None:
+        self.examples, self.sizes, self.steps, self.segments, self.seed = examples, sizes, steps, segments, seed
+
+    def fresh(self, cell: Cell) -> States:
+        """Noise, as :meth:`Emergent.begin` has it."""
+        generator, learners = torch.Generator().manual_seed(self.seed), self.examples.x.shape[1]
+        std = Emergent("", cell).std
+        return tuple(
+            std * torch.randn(2 * cell.units, learners, a + 1, b, generator=generator).to(cell.W)
+            for a, b in pairwise(self.sizes)
+        )
+
+    def run(self, cell: Cell, state: States, segment: int) -> tuple[Tensor, States]:
+        """Online cross-entropy over the logarithm of the number of classes: 1 is chance."""
+        part = slice(segment * self.steps, (segment + 1) * self.steps)
+        examples = Stream(self.examples.x[part].to(cell.W), self.examples.y[part].to(cell.W.device))
+        loss, _, state = unroll(Emergent("", cell), state, examples)
+        return loss.mean() / math.log(self.sizes[-1]), state
+
+
+def unroll(algorithm: Emergent, states: States, examples: Stream) -> tuple[Tensor, Tensor, States]:
+    """Learn from a stream, each learner by itself: cross-entropy of every prediction and whether it was right,
+    ``(steps, learners)``, both before the example is learned from; and the states after.
+    """
+    losses, right = [], []
+    bias = algorithm.enter(examples.x.new_ones(examples.x.shape[1], 1))
+    for x, y in zip(examples.x, examples.y, strict=True):
+        m, inputs = algorithm.enter(x), []
+        for state in states:
+            inputs.append(torch.cat([m, bias], 1))
+            m = algorithm.forward_tick(state, inputs[-1])
+        logits = m[..., 0]
+        losses.append(F.cross_entropy(logits, y, reduction="none"))
+        right.append((logits.detach().argmax(-1) == y).float())
+        target = F.one_hot(y, logits.shape[-1])
+        m, after = algorithm.feedback(target - logits.softmax(-1)), []
+        for state, seen in zip(states[::-1], inputs[::-1], strict=True):
+            ticked = algorithm.learning_tick(state, seen, m)
+            after.append(ticked.state)
+            m = ticked.backward[:, :-1]
+        states = tuple(after[::-1])
+    return torch.stack(losses), torch.stack(right), states
