@@ -8,6 +8,7 @@ the search: :mod:`~lightning_vsml.meta.tasks`, :mod:`~lightning_vsml.meta.unroll
 try:
     from lightning_vsml.meta.module import MetaLearningModule
     from lightning_vsml.meta.outer import BPTT, CMAES, ES, Outer
+    from lightning_vsml.meta.sequences import Problem, SequenceModule, Streams
     from lightning_vsml.meta.space import Coordinate, Place, Space
     from lightning_vsml.meta.tasks import Task, Tasks
 except ModuleNotFoundError as error:
@@ -15,4 +16,18 @@ except ModuleNotFoundError as error:
         f'lightning_vsml.meta needs {error.name}: pip install "lightning-vsml[meta]" (from a checkout: ".[meta]").'
     ) from error
 
-__all__ = ["BPTT", "CMAES", "ES", "Coordinate", "MetaLearningModule", "Outer", "Place", "Space", "Task", "Tasks"]
+__all__ = [
+    "BPTT",
+    "CMAES",
+    "ES",
+    "Coordinate",
+    "MetaLearningModule",
+    "Outer",
+    "Place",
+    "Problem",
+    "SequenceModule",
+    "Space",
+    "Streams",
+    "Task",
+    "Tasks",
+]

@@ -4,6 +4,7 @@ Every setting of the Trainer and of the module can be given in a file (``--confi
 (``--model.horizon "[20, 500]"``), as with every LightningCLI; ``--help`` lists them. A preset is such a file.
 """
 
+import argparse
 import shlex
 import sys
 import time
@@ -12,12 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+import yaml
 
 from lightning_vsml.algorithms import checkpoints
 from lightning_vsml.fit.cli import MakingCLI
 from lightning_vsml.fit.runs import USAGE_ERRORS
 from lightning_vsml.lab import datasets
 from lightning_vsml.meta.module import MetaLearningModule
+from lightning_vsml.meta.sequences import SequenceModule
 
 PRESETS = Path(__file__).parent / "presets"
 
@@ -28,9 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     warnings.filterwarnings("ignore", "LightningCLI's args parameter")  # a preset's
     started = time.time()
     try:
-        cli = MakingCLI(MetaLearningModule, given, kind="meta", presets=PRESETS)
+        cli = MakingCLI(_module(given), given, kind="meta", presets=PRESETS)
         module, trainer = cli.model, cli.trainer
-        cli.run_in.fit(trainer, module, lambda: f"{module.search.steps} steps")
+        cli.run_in.fit(trainer, module, lambda: f"{trainer.global_step} steps")
     except (*USAGE_ERRORS, datasets.DatasetError, MemoryError) as error:
         raise SystemExit(f"python -m lightning_vsml.meta: {error}") from error
     if trainer.is_global_zero:
@@ -43,31 +46,38 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
 
 
+def _module(given: list[str]) -> type[MetaLearningModule | SequenceModule]:
+    """What the settings are of: the first search coordinates of a program, the other all parameters of a dense cell."""
+    options = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    options.add_argument("--preset")
+    options.add_argument("--config", action="append", default=[])
+    known, others = options.parse_known_args([word for word in given if word not in ("--help", "-h")])
+    files = [Path(file) for file in known.config if Path(file).is_file()]
+    files += [file for file in PRESETS.glob("*.yaml") if file.stem == known.preset]
+    settings = [(yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get("model") or {} for file in files]
+    sequences = any("problem" in model for model in settings) or any(w.startswith("--model.problem") for w in others)
+    return SequenceModule if sequences else MetaLearningModule
+
+
 def _write(
-    module: MetaLearningModule, device: torch.device, out: Path, given: list[str], seconds: float | None
+    module: MetaLearningModule | SequenceModule,
+    device: torch.device,
+    out: Path,
+    given: list[str],
+    seconds: float | None,
 ) -> None:
-    algorithm = module.cpu().algorithm(module.best)
-    earlier = module.space.start.card.get("made_by", {})  # of a search that this one has gone on from
-    algorithm.card.update(kind="meta-learned", start=module.space.start.name)
+    algorithm, details, measured = module.cpu().result(out.stem)
+    algorithm.card.update(kind="meta-learned")
     made_by = {
         "command": _command(given),
-        "recipe": module.recipe,
-        "coordinates": {
-            coordinate.name: round(float(value) + earlier.get("coordinates", {}).get(coordinate.name, 0.0), 4)
-            for coordinate, value in zip(module.space.coordinates, module.best * module.space.steps, strict=True)
-        },
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "steps": module.search.steps,
-        "skipped_steps": module.search.skipped,
+        **details,
     }
-    if "command" in earlier:
-        made_by["earlier"] = earlier
     if seconds is not None:
         made_by["minutes"] = round(seconds / 60, 1)
     checkpoints.save(algorithm, out, made_by=made_by)
-    if module.held_out:
-        gain = round(float(module.best_gain), 4)
-        checkpoints.record(out, {"data": "held-out tasks", "log(error of the best optimizer / own error)": gain})
+    if measured is not None:
+        checkpoints.record(out, measured)
     print(f"wrote {out} and {checkpoints.card_path(out)}")
 
 
@@ -76,7 +86,7 @@ def _command(given: list[str]) -> str:
     told, words = [], iter(given)
     for word in words:
         option, _, value = word.partition("=")
-        if option in ("--out", "--run_dir", "--model.data_dir", "--model.start"):
+        if option in ("--out", "--run_dir", "--model.start") or option.endswith("data_dir"):
             value = value or next(words, "")
             if option in ("--out", "--model.start"):
                 told += [option, Path(value).name]

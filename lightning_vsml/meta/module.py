@@ -17,6 +17,7 @@ from lightning_vsml.lab import datasets
 from lightning_vsml.lab.datasets import Images
 from lightning_vsml.meta.heldout import HeldOut, Standing
 from lightning_vsml.meta.outer import CMAES, Outer
+from lightning_vsml.meta.result import Result
 from lightning_vsml.meta.spaces import SPACES
 from lightning_vsml.meta.tasks import Tasks
 from lightning_vsml.meta.trials import Crew, Settings, Trials
@@ -165,6 +166,29 @@ class MetaLearningModule(LightningModule):
     def algorithm(self, u: Tensor) -> LearningAlgorithm:
         """The algorithm at ``u``, in steps of the coordinates, on this module's device."""
         return self.trials.algorithm(u)
+
+    def result(self, name: str) -> Result:
+        """The best algorithm, and how it was made."""
+        algorithm, start = self.algorithm(self.best), self.space.start
+        algorithm.card["start"] = start.name
+        earlier = start.card.get("made_by", {})  # of a search that this one has gone on from
+        made_by = {
+            "recipe": self.recipe,
+            "coordinates": {
+                coordinate.name: round(float(value) + earlier.get("coordinates", {}).get(coordinate.name, 0.0), 4)
+                for coordinate, value in zip(self.space.coordinates, self.best * self.space.steps, strict=True)
+            },
+            "steps": self.search.steps,
+            "skipped_steps": self.search.skipped,
+        }
+        if "command" in earlier:
+            made_by["earlier"] = earlier
+        if not self.held_out:
+            return Result(algorithm, made_by, None)
+        gain = round(float(self.best_gain), 4)
+        return Result(
+            algorithm, made_by, {"data": "held-out tasks", "log(error of the best optimizer / own error)": gain}
+        )
 
     def _summed(self, tensor: Tensor) -> Tensor:
         """Over processes."""
