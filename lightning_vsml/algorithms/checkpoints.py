@@ -19,11 +19,13 @@ from safetensors.torch import save as render_safetensors
 
 from lightning_vsml.algorithms.base import FAMILIES, Algorithm
 from lightning_vsml.algorithms.cellular import LearningAlgorithm
+from lightning_vsml.algorithms.emergent import Emergent
 from lightning_vsml.algorithms.files import replace_file
 
 FORMAT = "lightning_vsml"
 VERSION = 5  # of the files; a reader takes this and all older versions
 # 2: ticks have "own"; 3: "positions"; 4: "fine", "tolerance", a reach of weights; 5: "family"
+SHIPPED = (LearningAlgorithm, Emergent)  # families that come with the package
 KINDS = ("constructed", "cloned", "meta-learned")
 
 
@@ -41,13 +43,19 @@ def shipped_dir() -> Path:
     return installed if installed.is_dir() else package.parent / "checkpoints"
 
 
-def names() -> list[str]:
-    """Names of the shipped algorithms.
+def names(family: str | None = None) -> list[str]:
+    """Names of the shipped algorithms, of all families or of one.
 
-    >>> names()
+    >>> names("cellular")
     ['backprop', 'cloned_backprop', 'meta_mnist']
     """
-    return sorted(path.stem for path in shipped_dir().glob("*.safetensors"))
+    found = sorted(path.stem for path in shipped_dir().glob("*.safetensors"))
+    return [n for n in found if family is None or _family(_read_card(shipped_dir() / f"{n}.json")) == family]
+
+
+def _family(card: dict[str, Any]) -> str:
+    """Before version 5 there was one."""
+    return str(card.get("family", LearningAlgorithm.family))
 
 
 def card_path(path: Path) -> Path:
@@ -87,7 +95,7 @@ def load(
             f"{path} is damaged or does not belong to its card: expected sha256 {card.get('sha256')}, got {digest}. "
             "Copy or make both files again."
         )
-    family = FAMILIES.get(card.get("family", LearningAlgorithm.family))
+    family = FAMILIES.get(_family(card))
     if family is None:
         raise CheckpointError(
             f"{path} is of the family {card['family']!r}; known are {', '.join(FAMILIES)}. Import the package that "

@@ -206,8 +206,8 @@ class SequenceModule(LightningModule):
         run, ours = checkpoint["run"], self.recipe
         if parts := sorted(n for n in {*run["recipe"], *ours} if run["recipe"].get(n) != ours.get(n)):
             raise MisconfigurationException(
-                f"the checkpoint's run has another recipe: {', '.join(parts)} differ. Resume with the same settings, or "
-                "start a new run."
+                f"the checkpoint's run has another recipe: {', '.join(parts)} differ. Resume with the same settings, "
+                "or start a new run."
             )
         self.taken, self.skipped, self.number, self.segment, self._began = run["at"]
         if run["state"] is not None:

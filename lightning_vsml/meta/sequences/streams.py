@@ -21,7 +21,7 @@ from lightning_vsml.ticks import Cell
 VALIDATION = 10_000  # of the training images, the last ones
 WINDOWS = ((0, 10), (10, 50), (50, 200), (200, 500))  # examples, of held-out streams
 
-States = tuple[Tensor, ...]  # of the layers, (2N, learners, A, B) each
+States = Sequence[Tensor]  # of the layers, (2N, learners, A, B) each
 
 
 class Streams(Problem):
