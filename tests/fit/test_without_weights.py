@@ -60,7 +60,7 @@ def test_all_stages_see_what_was_learned(tmp_path: Path) -> None:
 
 
 def test_nothing_was_learned_yet() -> None:
-    with pytest.raises(MisconfigurationException, match=r"'scratch' keeps what it learns in states.* Fit with it first"):
+    with pytest.raises(MisconfigurationException, match=r"'scratch' keeps what it learns.* Fit with it first"):
         trainer(VSMLLearner(ALGORITHM)).test(module(), classification(8, (6,)), verbose=False)
 
 
