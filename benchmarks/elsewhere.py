@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, cross_entropy, mse_loss, one_hot
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_vsml import VSMLLearner, checkpoints, datasets
+from lightning_vsml import LearningAlgorithm, VSMLLearner, checkpoints, datasets
 
 WINDOWS = ((0, 40), (40, 120), (120, 240))
 STEPS = WINDOWS[-1][1]
@@ -146,7 +146,7 @@ def main() -> None:
     options = parser.parse_args()
     try:
         for name in options.algorithm:
-            checkpoints.load(name)
+            checkpoints.load(name, kind=LearningAlgorithm)
         images = datasets.load(options.dataset, options.data_dir) if options.dataset else None
     except (ValueError, datasets.DatasetError) as error:
         raise SystemExit(f"error: {error}") from error

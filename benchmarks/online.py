@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 from torch.nn.functional import adaptive_avg_pool2d
 
-from lightning_vsml import checkpoints, datasets
+from lightning_vsml import LearningAlgorithm, checkpoints, datasets
 from lightning_vsml.lab.networks import Conv
 
 
@@ -46,7 +46,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", nargs="+", choices=datasets.NAMES, default=["mnist", "fashion_mnist"])
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="holds MNIST/raw/*.gz, or gets them")
-    parser.add_argument("--algorithm", nargs="+", default=checkpoints.names(), help="default: every shipped one")
+    parser.add_argument("--algorithm", nargs="+", default=checkpoints.names("cellular"), help="default: all shipped")
     parser.add_argument("--batch-size", type=int, nargs="+", default=[16, 64])
     parser.add_argument("--hidden", type=sizes, nargs="+", action="extend", help='as "" 32 64,32; default: "" 32')
     parser.add_argument("--size", type=int, help="of images, in pixels; default: as they are")
@@ -63,7 +63,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     options = parse()
     try:
-        algorithms = [checkpoints.load(name, options.device) for name in options.algorithm]
+        algorithms = [checkpoints.load(name, options.device, kind=LearningAlgorithm) for name in options.algorithm]
         data = [resized(datasets.load(name, options.data_dir), options.size) for name in options.dataset]
     except (ValueError, datasets.DatasetError) as error:
         raise SystemExit(f"error: {error}") from error

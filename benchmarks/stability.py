@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from lightning_vsml import Stability, checkpoints, datasets
+from lightning_vsml import LearningAlgorithm, Stability, checkpoints, datasets
 from lightning_vsml.lab.curves import ByAlgorithm, learning_curves
 
 CLIP, CLAMP = 4.0, 1.0  # the paper's values
@@ -33,7 +33,7 @@ def main() -> None:
     points = tuple(options.steps // n for n in (10, 3))
     print(f"test accuracy on {data.name} after {', '.join(map(str, points))}, {options.steps} steps of 64 samples")
     for name in options.algorithm:
-        algorithm = checkpoints.load(name)
+        algorithm = checkpoints.load(name, kind=LearningAlgorithm)
         for rule, (stability, averaged) in RULES.items():
             many = 1 if averaged else 64  # as many samples, one by one; each moves the weights a 64th as far
             curves = learning_curves(

@@ -54,7 +54,10 @@ def dense(units: int) -> LearningAlgorithm:
 
 
 CELLS: dict[str, Callable[[], LearningAlgorithm]] = {
-    **{name: (lambda name=name: checkpoints.load(name)) for name in checkpoints.names()},  # type: ignore[misc]
+    **{
+        name: (lambda name=name: checkpoints.load(name, kind=LearningAlgorithm))
+        for name in checkpoints.names("cellular")
+    },  # type: ignore[misc]
     "dense-16": lambda: dense(16),
     "dense-32": lambda: dense(32),
 }

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from rich.progress import track
 from torch.utils.tensorboard import SummaryWriter
 
-from lightning_vsml import checkpoints, datasets
+from lightning_vsml import LearningAlgorithm, checkpoints, datasets
 from lightning_vsml.lab.curves import COLOURS, ByAlgorithm, ByOptimizer, Curves, learning_curves, logarithmic
 
 
@@ -23,7 +23,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", nargs="+", choices=datasets.NAMES, default=["mnist", "fashion_mnist"])
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="holds MNIST/raw/*.gz, or gets them")
-    parser.add_argument("--algorithm", nargs="+", default=checkpoints.names(), help="default: every shipped one")
+    parser.add_argument("--algorithm", nargs="+", default=checkpoints.names("cellular"), help="default: all shipped")
     parser.add_argument("--lr", type=float, default=0.1, help="of SGD and of the algorithms (default 0.1)")
     parser.add_argument("--hidden", type=int, nargs="*", default=[], help="sizes of hidden layers, tanh between them")
     parser.add_argument("--steps", type=int, default=1000)
@@ -37,7 +37,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     options = parse()
     try:
-        algorithms = [checkpoints.load(name, options.device) for name in options.algorithm]
+        algorithms = [checkpoints.load(name, options.device, kind=LearningAlgorithm) for name in options.algorithm]
         data = [datasets.load(name, options.data_dir) for name in options.dataset]
     except (ValueError, datasets.DatasetError) as error:
         raise SystemExit(f"error: {error}") from error

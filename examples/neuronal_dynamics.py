@@ -61,7 +61,7 @@ def wanted(target: str, x: Tensor, w: Tensor) -> dict[str, Tensor]:
 def main() -> None:
     options = parse()
     try:
-        algorithm = checkpoints.load(options.algorithm)
+        algorithm = checkpoints.load(options.algorithm, kind=LearningAlgorithm)
     except checkpoints.CheckpointError as error:
         raise SystemExit(f"error: {error}") from error
     target = options.target or algorithm.card.get("target", "sgd")

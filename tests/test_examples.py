@@ -82,7 +82,7 @@ def test_learning_curves(tmp_path: Path) -> None:
     out = tmp_path / "logs" / "learning_curves"
     rows = list(csv.DictReader((out / "learning_curves.csv").read_text().splitlines()))
     last = {row["learner"]: float(row["accuracy_mean"]) for row in rows if row["step"] == "60"}
-    assert {name.split()[0] for name in last} == {*checkpoints.names(), "SGD"}
+    assert {name.split()[0] for name in last} == {*checkpoints.names("cellular"), "SGD"}
     assert last["SGD"] > 0.6
     assert all(abs(value - last["SGD"]) < 0.02 for name, value in last.items() if "meta-learned" not in name)
     assert all(value > last["SGD"] for name, value in last.items() if "meta-learned" in name)

@@ -25,7 +25,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_package_types_and_checkpoints(wheel: Path) -> None:
     content = set(zipfile.ZipFile(wheel).namelist())
     assert {"lightning_vsml/fit/learner.py", "lightning_vsml/py.typed"} <= content
-    assert "lightning_vsml/ticks/native/lanes.hpp" in content
+    assert {"lightning_vsml/ticks/native/lanes.hpp", "lightning_vsml/ticks/dense/kernel.hpp"} <= content
     presets = {f"lightning_vsml/meta/presets/{path.name}" for path in (PACKAGE / "meta/presets").glob("*.yaml")}
     assert presets and presets <= content
     for name in checkpoints.names():
@@ -42,8 +42,8 @@ def test_an_installed_copy_loads_every_algorithm_by_name(wheel: Path, tmp_path: 
     zipfile.ZipFile(wheel).extractall(site)
     script = (
         f"import sys; sys.path.insert(0, {str(site)!r})\n"
-        "import lightning_vsml; from lightning_vsml import VSMLLearner, checkpoints\n"
-        "print(lightning_vsml.__file__, *[VSMLLearner(name).algorithm.fingerprint for name in checkpoints.names()])"
+        "import lightning_vsml; from lightning_vsml import checkpoints\n"
+        "print(lightning_vsml.__file__, *[checkpoints.load(name).fingerprint for name in checkpoints.names()])"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
     file, *fingerprints = done.stdout.split()

@@ -98,7 +98,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("algorithm", help=f"{', '.join(checkpoints.names())}, or the path of a .safetensors file")
+    parser.add_argument(
+        "algorithm", help=f"{', '.join(checkpoints.names('cellular'))}, or the path of a .safetensors file"
+    )
     parser.add_argument("--dataset", default="digits", help="digits (default), mnist or fashion_mnist")
     parser.add_argument("--data-dir", default="data", help="where MNIST/raw and FashionMNIST/raw lie (default data)")
     parser.add_argument("--hidden", type=int, nargs="*", default=[32], help="units of the hidden layers (default 32)")

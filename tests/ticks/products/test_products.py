@@ -316,7 +316,7 @@ def test_own_messages_that_are_missing() -> None:
         products(algorithm).learn(planes, Rows(x, SHAPE), e, [e], [1.0] * len(planes))
 
 
-@pytest.mark.parametrize("name", checkpoints.names())
+@pytest.mark.parametrize("name", checkpoints.names("cellular"))
 def test_scales_multiply_changes(name: str) -> None:
     algorithm = load(name)
     planes, x, e = algorithm.encode(torch.randn(SHAPE) * 0.1), torch.randn(ROWS, 1, 12), torch.randn(ROWS, 1, 7)
@@ -330,7 +330,7 @@ def test_scales_multiply_changes(name: str) -> None:
         assert difference(one, other * scale) < 1e-5
 
 
-@pytest.mark.parametrize("name", checkpoints.names())
+@pytest.mark.parametrize("name", checkpoints.names("cellular"))
 def test_a_history_goes_on_as_it_would_have(name: str) -> None:
     """Another process plans for the same ranges, and rounds alike."""
     algorithm = load(name)
