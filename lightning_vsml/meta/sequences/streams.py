@@ -39,6 +39,7 @@ class Streams(Problem):
         carried: largest number of segments of a stream.
         hidden: sizes of hidden layers.
         deep: share of networks with hidden layers.
+        thaw: shares of the run between which hidden layers begin to learn, see :func:`moving`.
         work: synapses times examples times learners of a segment, which sets how many learners there are.
         learners: least and largest number of learners at once.
         ramp: share of the run in which tasks grow.
@@ -59,6 +60,7 @@ class Streams(Problem):
         carried: int = 8,
         hidden: Sequence[int] = (),
         deep: float = 0.0,
+        thaw: tuple[float, float] = (0.0, 0.0),
         work: int = 300_000,
         learners: tuple[int, int] = (6, 16),
         ramp: float = 0.3,
@@ -70,6 +72,7 @@ class Streams(Problem):
             ("classes", classes, 2, 10),
             ("segment", segment, 1, math.inf),
             ("learners", learners, 1, math.inf),
+            ("thaw", thaw, 0, 1),
         ):
             if not least <= low <= high <= most:
                 raise ValueError(f"{what} should be two numbers, {least} <= low <= high <= {most}, got {low}, {high}.")
@@ -79,7 +82,7 @@ class Streams(Problem):
                 raise ValueError(f"{what} should be from {least} to {end}, got {value}.")
         self.units, self.messages, self.inputs, self.classes, self.segment = units, messages, inputs, classes, segment
         self.carried, self.hidden, self.deep, self.work, self.learners = carried, tuple(hidden), deep, work, learners
-        self.ramp, self.tasks, self.data_dir = ramp, tasks, Path(data_dir)
+        self.ramp, self.tasks, self.data_dir, self.thaw = ramp, tasks, Path(data_dir), thaw
 
     def cell(self, seed: int) -> Cell:
         """Where meta-training begins."""
@@ -108,7 +111,7 @@ class Streams(Problem):
             for _ in range(learners)
         ]
         examples = stream(self.training, looks, draw, inputs, classes, steps * segments)
-        return Learning(examples, sizes, steps, segments, draw.integer(0, 2**62))
+        return Learning(examples, sizes, steps, segments, draw.integer(0, 2**62), moving(progress, self.thaw))
 
     @torch.no_grad()
     def held_out(self, cell: Cell) -> dict[str, float]:
@@ -154,10 +157,14 @@ class Learning(Episode):
         steps: examples of a segment.
         segments: how many there are.
         seed: of fresh states.
+        moving: how much of what they learn hidden layers keep.
     """
 
-    def __init__(self, examples: Stream, sizes: tuple[int, ...], steps: int, segments: int, seed: int) -> None:
+    def __init__(
+        self, examples: Stream, sizes: tuple[int, ...], steps: int, segments: int, seed: int, moving: float = 1.0
+    ) -> None:
         self.examples, self.sizes, self.steps, self.segments, self.seed = examples, sizes, steps, segments, seed
+        self.moving = moving
 
     def fresh(self, cell: Cell) -> States:
         """Noise, as :meth:`Emergent.begin` has it."""
@@ -172,13 +179,33 @@ class Learning(Episode):
         """Online cross-entropy over the logarithm of the number of classes: 1 is chance."""
         part = slice(segment * self.steps, (segment + 1) * self.steps)
         examples = Stream(self.examples.x[part].to(cell.W), self.examples.y[part].to(cell.W.device))
-        loss, _, state = unroll(Emergent("", cell), state, examples)
+        loss, _, state = unroll(Emergent("", cell), state, examples, self.moving)
         return loss.mean() / math.log(self.sizes[-1]), state
 
 
-def unroll(algorithm: Emergent, states: States, examples: Stream) -> tuple[Tensor, Tensor, States]:
-    """Learn from a stream, each learner by itself: cross-entropy of every prediction and whether it was right,
-    ``(steps, learners)``, both before the example is learned from; and the states after.
+def moving(progress: float, thaw: tuple[float, float]) -> float:
+    """How much of what they learn hidden layers keep: nothing at first, so that the last layer learns from what their
+    noise makes of the input, then a share that grows from a thousandth to all. A hidden layer that learns all at once
+    destroys what the last one sees, and with it all gradients (docs/from_scratch.md).
+    """
+    begin, end = thaw
+    if progress >= end:
+        return 1.0
+    return 0.0 if progress < begin else 1000.0 ** ((progress - begin) / (end - begin) - 1)
+
+
+def unroll(algorithm: Emergent, states: States, examples: Stream, moving: float = 1.0) -> tuple[Tensor, Tensor, States]:
+    """Learn from a stream, each learner by itself.
+
+    Args:
+        algorithm: how.
+        states: of each layer, ``(2N, learners, A, B)``.
+        examples: theirs.
+        moving: see :func:`moving`; 1 is what the algorithm does.
+
+    Returns:
+        Cross-entropy of every prediction and whether it was right, ``(steps, learners)``, both before the example is
+        learned from; and the states after.
     """
     losses, right = [], []
     bias = algorithm.enter(examples.x.new_ones(examples.x.shape[1], 1))
@@ -191,10 +218,11 @@ def unroll(algorithm: Emergent, states: States, examples: Stream) -> tuple[Tenso
         losses.append(F.cross_entropy(logits, y, reduction="none"))
         right.append((logits.detach().argmax(-1) == y).float())
         target = F.one_hot(y, logits.shape[-1])
-        m, after = algorithm.feedback(target - logits.softmax(-1)), []
+        m = algorithm.feedback(target - logits.softmax(-1))
+        after: list[Tensor] = []
         for state, seen in zip(states[::-1], inputs[::-1], strict=True):
-            ticked = algorithm.learning_tick(state, seen, m)
-            after.append(ticked.state)
+            ticked, last = algorithm.learning_tick(state, seen, m), not after
+            after.append(ticked.state if last or moving == 1 else state + moving * (ticked.state - state))
             m = ticked.backward[:, :-1]
         states = tuple(after[::-1])
     return torch.stack(losses), torch.stack(right), states

@@ -128,6 +128,19 @@ def test_held_out_streams(small: Streams) -> None:
     assert found == small.held_out(small.cell(0))
 
 
+def test_hidden_layers_thaw(small: Streams) -> None:
+    small.deep, small.thaw, cell = 1.0, (0.2, 0.8), small.cell(0)
+    moved = []
+    for progress in (0.1, 0.5, 0.9):
+        episode = small.episode(5, progress, 0)
+        fresh = episode.fresh(cell)
+        _, (hidden, last) = episode.run(cell, fresh, 0)
+        assert not torch.equal(last, fresh[1])
+        moved.append(float((hidden - fresh[0]).norm()))
+    assert moved[0] == 0 < moved[1] < moved[2] / 5
+    assert [streams.moving(at, (0.2, 0.8)) for at in (0.1, 0.5, 0.8)] == pytest.approx([0, 1000**-0.5, 1])
+
+
 def test_chance_is_one() -> None:
     episode = Learning(Stream(torch.randn(4, 3, 5), torch.randint(6, (4, 3))), (5, 6), 4, 1, 0)
     quiet = type(initial(4, 2))(*(torch.zeros_like(p) for p in initial(4, 2)))
