@@ -5,8 +5,11 @@ import logging
 __version__ = "0.1.0"
 
 from lightning_vsml.algorithms import checkpoints, programs
+from lightning_vsml.algorithms.base import Algorithm, family
 from lightning_vsml.algorithms.cellular import LearningAlgorithm
 from lightning_vsml.algorithms.checkpoints import CheckpointError
+from lightning_vsml.algorithms.emergent import Emergent
+from lightning_vsml.algorithms.meta_rnn import MetaRNN
 from lightning_vsml.algorithms.parts import Codec, Protocol, Reach, Stability
 from lightning_vsml.binding.health import NonFiniteError
 from lightning_vsml.binding.mapping import MappingError
@@ -20,12 +23,15 @@ from lightning_vsml.ticks import Cell, State, Tick
 logging.getLogger("lightning_vsml").parent = logging.getLogger("lightning.pytorch")
 
 __all__ = [
+    "Algorithm",
     "Cell",
     "CheckpointError",
     "Codec",
+    "Emergent",
     "GraphError",
     "LearningAlgorithm",
     "MappingError",
+    "MetaRNN",
     "NonFiniteError",
     "Protocol",
     "Reach",
@@ -37,5 +43,6 @@ __all__ = [
     "attach",
     "checkpoints",
     "datasets",
+    "family",
     "programs",
 ]

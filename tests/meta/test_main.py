@@ -9,6 +9,8 @@ from lightning.pytorch import Trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_vsml import VSMLLearner, checkpoints, datasets
+from lightning_vsml.algorithms.meta_rnn import MetaRNN
+from lightning_vsml.meta import MetaLearningModule, SequenceModule
 from lightning_vsml.meta import __main__ as command
 from lightning_vsml.meta.trials import Trials
 
@@ -60,13 +62,47 @@ def test_it_stops_and_resumes_to_the_same_end() -> None:
     assert "minutes" not in resumed.card["made_by"]  # nobody knows
 
 
+def test_fixed_weight_learners_are_made_the_same_way(capsys: pytest.CaptureFixture[str]) -> None:
+    """By gradients through sequences: one command, one file, one folder to resume from."""
+    small = ["--model.problem.init_args.length", "[4, 8]", "--model.problem.init_args.functions", "4"]
+    start = ["--preset", "fixed_weight", *SMOKE[2:], "--model.every", "4", *small]
+    command.main([*start, "--run_dir", "whole", "--trainer.max_epochs", "2"])
+    whole = checkpoints.load(Path("tiny.safetensors"), kind=MetaRNN)
+    made_by = whole.card["made_by"]
+    assert made_by["recipe"]["problem"] == "Functions" and made_by["recipe"]["length"] == [4, 8]
+    assert made_by["steps"] == 8 and made_by["command"].startswith(
+        "python -m lightning_vsml.meta --preset fixed_weight"
+    )
+    assert whole.card["measured"][0]["data"] == "held-out sequences" and whole.card["functions"] == "boolean"
+    assert "wrote tiny.safetensors and tiny.json" in capsys.readouterr().out
+    assert {"loss", "lr", "held_out/gain"} <= set(EventAccumulator("whole").Reload().Tags()["scalars"])
+    with pytest.raises(SystemExit, match=r"whole holds a run already: --resume continues it"):
+        command.main([*start, "--run_dir", "whole", "--trainer.max_epochs", "2"])
+    with pytest.raises(SystemExit, match="family should be one of 'boolean', 'semilinear', 'quadratic', got 'cubic'"):
+        command.main([*start, "--model.problem.init_args.family", "cubic"])
+
+
+def test_settings_of_a_file_choose_what_is_trained() -> None:
+    """Whether coordinates of a program are searched, or all parameters of a dense cell."""
+    Path("mine.yaml").write_text((command.PRESETS / "scratch.yaml").read_text())
+    assert command._module(["--config", "mine.yaml"]) is command._module(["--preset", "scratch"]) is SequenceModule
+    assert command._module(["--model.problem=lightning_vsml.meta.Streams"]) is SequenceModule
+    assert command._module(["--preset=cpu"]) is command._module([]) is MetaLearningModule
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--out", "tiny.pt"], r"--out should end in \.safetensors, got 'tiny\.pt'"),
         (["--resume"], r"there is nothing to resume in runs/meta/tiny: last\.ckpt is not there"),
-        (["--preset", "huge"], "--preset should be one of cpu, gpu, paper, smoke, got 'huge'"),
-        (["--preset=huge"], "--preset should be one of cpu, gpu, paper, smoke, got 'huge'"),
+        (
+            ["--preset", "huge"],
+            "--preset should be one of cpu, fixed_weight, gpu, paper, scratch, scratch_deep, smoke, got 'huge'",
+        ),
+        (
+            ["--preset=huge"],
+            "--preset should be one of cpu, fixed_weight, gpu, paper, scratch, scratch_deep, smoke, got 'huge'",
+        ),
         (["--model.every", "0"], "every should be at least 1, got 0"),
         (["--model.space", "lstm"], "space should be one of 'modulated_backprop'"),
         (["--model.tasks.datasets", "[mnits]"], "dataset should be one of mnist, fashion_mnist, digits, got 'mnits'"),
