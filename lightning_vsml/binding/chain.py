@@ -47,9 +47,9 @@ class Carried(Tensor):
     fed: list[str]
 
     @classmethod
-    def of(cls, layer: str, numbers: tuple[Tensor, ...], fed: list[str], seen: Tensor | None = None) -> Carried:
-        """Messages of ``layer``; the model sees ``seen``, or the first number."""
-        carried = (numbers[0].clone() if seen is None else seen).as_subclass(cls)  # which functions may change in place
+    def of(cls, layer: str, numbers: tuple[Tensor, ...], fed: list[str], seen: Tensor) -> Carried:
+        """Messages of ``layer``, of which the model sees ``seen``; which functions may change in place."""
+        carried = seen.as_subclass(cls)
         carried.layer, carried.numbers, carried.fed = layer, numbers, fed
         return carried
 
@@ -85,13 +85,16 @@ class Carried(Tensor):
             return self.as_subclass(Tensor).__deepcopy__(memo)
 
 
-def call(passes: Passes, use: Use, begins: bool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+def call(
+    passes: Passes, use: Use, begins: bool, dtype: torch.dtype, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Tensor:
     """The function that uses a grid, by the messages of its input.
 
     Args:
         passes: what the call is part of.
         use: what it needs to know.
         begins: whether it may be a model's first layer, which takes numbers as they are.
+        dtype: of what the model sees.
         args, kwargs: of the function.
 
     Raises:
@@ -113,7 +116,7 @@ def call(passes: Passes, use: Use, begins: bool, args: tuple[Any, ...], kwargs: 
         use.grid.call(lambda _, y=y: y, number, *others, **kwargs)  # type: ignore[misc]
         for y, number in zip(outputs, numbers, strict=True)
     )
-    return Carried.of(use.name, shaped, fed)
+    return Carried.of(use.name, shaped, fed, shaped[0].to(dtype, copy=True))
 
 
 def _messages(use: Use, x: Carried) -> tuple[Tensor, ...]:

@@ -79,14 +79,14 @@ class Passes:
             self._learn_messages,
         )
         self._seen.add(name)
-        if not use.algorithm.readable:
-            return chain.call(self, use, name == self._first, args, kwargs)
 
         def run(site: Site) -> Tensor:
             return MappedCall.apply(site.x, self._anchor, site, use)
 
         dtype = grid.output_dtype(x)
         with torch.autocast(x.device.type, enabled=False):
+            if not use.algorithm.readable:
+                return chain.call(self, use, name == self._first, dtype, args, kwargs)
             wide = x.to(use.state.dtype) if x.is_floating_point() else x
             return grid.call(run, wide, *args[1:], **kwargs).to(dtype)
 

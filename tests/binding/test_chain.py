@@ -84,6 +84,22 @@ def test_convolutions_by_patches() -> None:
         assert not torch.equal(state, synapses.changes.states.current("0"))
 
 
+@pytest.mark.parametrize("kind", ["autocast", "bfloat16", "float64"])
+def test_precision(kind: str) -> None:
+    """States are wide whatever the model is, and it sees what it expects."""
+    dtype = {"autocast": torch.bfloat16, "bfloat16": torch.bfloat16, "float64": torch.float64}[kind]
+    model = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3))
+    model = model if kind == "autocast" else model.to(dtype)
+    x = torch.randn(2, 6, dtype=torch.float32 if kind == "autocast" else dtype)
+    with attach(model, ALGORITHM) as synapses, torch.autocast("cpu", torch.bfloat16, enabled=kind == "autocast"):
+        y = model(x)
+        assert y.dtype == dtype
+        F.cross_entropy(y.float(), torch.tensor([0, 2])).backward()
+        assert synapses.step()
+        wide = torch.float64 if kind == "float64" else torch.float32
+        assert {state.dtype for state in synapses.changes.states.items().values()} == {wide}
+
+
 def test_a_run_is_resumed_bitwise() -> None:
     def run(synapses: object, model: nn.Module, seed: int) -> Tensor:
         torch.manual_seed(seed)
