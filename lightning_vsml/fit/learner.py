@@ -192,7 +192,13 @@ class VSMLLearner(Callback):
         """Attach for this stage, if weights are not readable: with states of a checkpoint, or of the last fit."""
         if self.algorithm.readable or trainer.state.fn == "fit":
             return
-        learned, self._resumed = self._resumed or self.state_dict(), None
+        learned, self._resumed = self._resumed, None
+        if (
+            learned is None and trainer.ckpt_path is not None
+        ):  # Lightning gives it to callbacks of a fit only, before 2.5
+            saved = trainer.strategy.load_checkpoint(trainer.ckpt_path)
+            learned = saved.get("callbacks", {}).get(self.state_key)
+        learned = learned or self.state_dict()
         checks.check_learned(learned, self.algorithm)
         with torch.inference_mode(False):  # states outlive the stage
             self._synapses = Synapses(pl_module, self.algorithm, unmapped=self.unmapped)
