@@ -6,7 +6,8 @@ python benchmarks/streams.py                                            # digits
 Every learner is a fresh layer of ten outputs, gets the same examples in the same order, and is judged by its prediction
 of each before it learns from it. SGD and Adam step after every example or after 16, and the best of all learning rates
 and both batch sizes is taken for every figure by that very figure: this favours them. The others have no choice.
-Nearest class mean and 1-NN remember all examples so far.
+Nearest class mean and 1-NN remember all examples so far. "Behind by": how far the first learner is ahead in accuracy,
+with the standard error over streams.
 """
 
 import argparse
@@ -73,17 +74,15 @@ def main() -> None:
     console, panels = Console(width=None if Console().is_terminal else 140), {}
     with open(options.out / "streams.csv", "w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(
-            ["dataset", "look", "window", "learner", "accuracy", "accuracy_setting", "loss", "loss_setting"]
-        )
+        writer.writerow(["dataset", "look", "window", *Standing._fields])
         for dataset, look in product(data, options.look):
             stream = examples(data[dataset], look, options.streams, options.steps)
             if stream is None:
                 continue
             began, title = time.perf_counter(), f"{dataset}, {look}" + "".join(f", {h}" for h in options.hidden)
             runs = dict(contenders(stream, algorithms, tuple(options.hidden), options.neighbour))
-            rows = [(f"{a}-{b}", *row) for a, b in WINDOWS if b <= len(stream.x) for row in figures(runs, a, b)]
-            writer.writerows([dataset, look, *row] for row in rows)
+            rows = [(f"{a}-{b}", row) for a, b in WINDOWS if b <= len(stream.x) for row in figures(runs, a, b)]
+            writer.writerows([dataset, look, window, *row] for window, row in rows)
             file.flush()
             console.print(table(title, rows))
             console.print(f"{time.perf_counter() - began:.0f} s")
@@ -158,20 +157,44 @@ def nearest(stream: Stream) -> Run:
     return Run("", torch.full_like(right, torch.nan), right)
 
 
-def figures(runs: dict[str, list[Run]], first: int, last: int) -> Iterator[tuple[str, float, str, float, str]]:
-    """Of a window of examples: learner, its best accuracy and how it got that, its best loss and how."""
+class Standing(NamedTuple):
+    """A learner in a window of examples: its best accuracy and loss, by which setting, and how far the first learner is
+    ahead in accuracy, paired over streams, with the standard error.
+    """
+
+    learner: str
+    accuracy: float
+    accuracy_setting: str
+    ahead: float
+    ahead_error: float
+    loss: float
+    loss_setting: str
+
+
+def figures(runs: dict[str, list[Run]], first: int, last: int) -> Iterator[Standing]:
+    """All learners in a window; the first is the one that others are compared with."""
+    reference: Tensor | None = None
     for name, settings in runs.items():
-        right, loss = ([getattr(run, part)[first:last].mean().item() for run in settings] for part in ("right", "loss"))
-        finite = [value if value == value else float("inf") for value in loss]
-        best, least = max(range(len(right)), key=right.__getitem__), min(range(len(loss)), key=finite.__getitem__)
-        yield name, right[best], settings[best].setting, loss[least], settings[least].setting
+        right = [run.right[first:last].mean(0) for run in settings]
+        loss = [run.loss[first:last].mean().item() for run in settings]
+        best = max(range(len(right)), key=lambda r: right[r].mean().item())
+        least = min(range(len(loss)), key=lambda r: loss[r] if loss[r] == loss[r] else float("inf"))
+        reference = right[best] if reference is None else reference
+        ahead = reference - right[best]
+        error = (ahead.std() / len(ahead) ** 0.5).item() if len(ahead) > 1 else float("nan")
+        yield Standing(
+            name, right[best].mean().item(), settings[best].setting, ahead.mean().item(), error, loss[least],
+            settings[least].setting,
+        )  # fmt: skip
 
 
-def table(title: str, rows: list[tuple[str, str, float, str, float, str]]) -> Table:
-    shown = Table("examples", "learner", "accuracy, %", "by", "cross-entropy", "by", title=title)
-    for row, following in zip(rows, [*rows[1:], None], strict=True):
-        window, name, accuracy, setting, loss, least = row
-        shown.add_row(window, name, f"{100 * accuracy:.1f}", setting, f"{loss:.3f}" if loss == loss else "", least)
+def table(title: str, rows: list[tuple[str, Standing]]) -> Table:
+    shown = Table("examples", "learner", "accuracy, %", "by", "behind by", "cross-entropy", "by", title=title)
+    for (window, row), following in zip(rows, [*rows[1:], None], strict=True):
+        behind = f"{100 * row.ahead:+.1f} ± {100 * row.ahead_error:.1f}" if row.ahead_error > 0 else ""
+        loss = f"{row.loss:.3f}" if row.loss == row.loss else ""
+        accuracy = f"{100 * row.accuracy:.1f}"
+        shown.add_row(window, row.learner, accuracy, row.accuracy_setting, behind, loss, row.loss_setting)
         if following and following[0] != window:
             shown.add_section()
     return shown

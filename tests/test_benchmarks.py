@@ -13,12 +13,15 @@ from baselines import GRIDS, NearestMean, nearest_neighbour
 from comparison import Contender, Run, first_step, in_window, table
 from group import Group
 from online import sizes
+from side_by_side import SideBySide
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
+from streams import nearest
 from torch import nn
 
 from lightning_vsml.lab.curves import batches, learning_curves
 from lightning_vsml.lab.datasets import Images
 from lightning_vsml.lab.networks import Dense, Network
+from lightning_vsml.meta.sequences.looks import Stream
 
 ROOT = Path(__file__).parents[1]
 SEEDS = (3, 5)
@@ -105,8 +108,8 @@ def test_the_first_step_that_reaches_a_target() -> None:
     assert (first_step(run, 0.5, 9), first_step(run, 0.5, 4), first_step(run, 0.7, 9)) == (5, None, None)
 
 
-def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "benchmarks" / "online.py"), *arguments]
+def run(*arguments: str, folder: Path, script: str = "online.py") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "benchmarks" / script), *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
 
@@ -132,6 +135,54 @@ def test_as_a_user_runs_it(tmp_path: Path) -> None:
 
     for row in online:
         assert 0.05 < float(row["online_mean"]) <= 1 and row["seeds"] == "2"
+
+
+@pytest.mark.parametrize("kind", ["SGD", "Adam"])
+def test_rates_side_by_side_are_torch_s_optimizers(kind: str) -> None:
+    network, rates = Network((Dense(5), Dense(4)), torch.relu), (0.01, 0.1, 0.5)
+    weights = network.initial((6,), SEEDS)
+    together = SideBySide(weights, network, rates, kind == "Adam")
+    alone = [GRIDS[kind].learner(weights, network, lr=lr) for lr in rates]
+    for _ in range(8):
+        x, y = torch.randn(3, 2, 6), torch.randint(4, (3, 2))
+        logits = together.step(x, y)
+        for place, learner in enumerate(alone):
+            torch.testing.assert_close(logits[:, place], learner.step(x, y), rtol=1e-4, atol=1e-5)
+
+
+def test_a_stream_s_neighbours_are_scikit_learn_s() -> None:
+    examples = Stream(torch.randn(30, 2, 4), torch.randint(3, (30, 2)))
+    (found,) = nearest(examples).right.unbind(1)[:1]
+    for step in range(1, 30):
+        theirs = KNeighborsClassifier(1).fit(examples.x[:step, 0].numpy(), examples.y[:step, 0].numpy())
+        assert float(found[step]) == theirs.score(examples.x[step, :1].numpy(), examples.y[step, :1].numpy())
+
+
+def test_streams_as_a_user_runs_it(tmp_path: Path) -> None:
+    done = run(
+        *("--dataset", "digits", "--look", "7x7", "--streams", "4", "--steps", "200"),
+        folder=tmp_path,
+        script="streams.py",
+    )
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader((tmp_path / "logs" / "streams" / "streams.csv").read_text().splitlines()))
+    assert {row["window"] for row in rows} == {"0-10", "10-50", "50-200"}
+    accuracy = {row["learner"]: float(row["accuracy"]) for row in rows if row["window"] == "10-50"}
+    assert set(accuracy) == {"vsml_scratch", "SGD", "Adam", "nearest mean"}
+    assert accuracy["vsml_scratch"] > max(accuracy["SGD"], accuracy["Adam"]) + 0.1  # with their best of ten rates
+    assert (tmp_path / "logs" / "streams" / "streams.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_fixed_weights_as_a_user_runs_it(tmp_path: Path) -> None:
+    done = run("--streams", "256", folder=tmp_path, script="fixed_weight.py")
+    assert done.returncode == 0, done.stderr
+    lines = (tmp_path / "logs" / "fixed_weight" / "fixed_weight.csv").read_text().splitlines()
+    rows = {row["family"]: row for row in csv.DictReader(lines)}
+    assert lines[0] == "family,mse,cycles"
+    paper = {"boolean": 0.0058, "semilinear_1000": 0.0025, "quadratic": 0.00068}
+    assert all(float(rows[name]["mse"]) < mse for name, mse in paper.items())
+    assert int(rows["XOR"]["cycles"]) <= 20 and "semilinear_64" in rows
+    assert (tmp_path / "logs" / "fixed_weight" / "fixed_weight.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_wrong_arguments_are_errors(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
-from lightning_vsml import Cell
+from lightning_vsml import Cell, checkpoints
 from lightning_vsml.algorithms.base import Algorithm
 from lightning_vsml.algorithms.emergent import Emergent, initial
 from lightning_vsml.meta.sequences import Episode, Problem, SequenceModule
@@ -97,6 +97,17 @@ def test_a_run_that_was_stopped_comes_to_the_same_end(outer: str, tmp_path: Path
         assert torch.equal(one, other)
     with pytest.raises(MisconfigurationException, match="another recipe: seed differ"):
         fit(tmp_path / "stopped", 4, resume=True, outer=outer, population=4, seed=1)
+
+
+def test_it_goes_on_from_an_algorithm(tmp_path: Path) -> None:
+    cell = initial(4, 2, seed=9)
+    path = tmp_path / "mine.safetensors"
+    checkpoints.save(Emergent("", cell, card={"kind": "meta-learned"}), path, made_by={"command": "a test"})
+    module = SequenceModule(Recall(), start=str(path))
+    assert all(torch.equal(own, theirs) for own, theirs in zip(module.cell, cell, strict=True))
+    assert module.recipe["start"] == "mine"
+    with pytest.raises(checkpoints.CheckpointError, match="family 'cellular', but expected was"):
+        SequenceModule(Recall(), start="backprop")
 
 
 def test_evolution_estimates_the_gradient() -> None:
