@@ -19,6 +19,7 @@ from lightning_vsml.meta.sequences.problem import Episode, Problem
 from lightning_vsml.ticks import Cell
 
 VALIDATION = 10_000  # of the training images, the last ones
+LATE = 0.75  # progress from which on first examples may weigh more
 WINDOWS = ((0, 10), (10, 50), (50, 200), (200, 500))  # examples, of held-out streams
 
 States = Sequence[Tensor]  # of the layers, (2N, learners, A, B) each
@@ -43,6 +44,7 @@ class Streams(Problem):
         work: synapses times examples times learners of a segment, which sets how many learners there are.
         learners: least and largest number of learners at once.
         ramp: share of the run in which tasks grow.
+        early: in the last quarter of the run example t weighs (1 + t / 10) ** -early, as first examples are few.
         tasks: how many different looks there are; 0: no two are alike.
         data_dir: where MNIST lies.
 
@@ -64,6 +66,7 @@ class Streams(Problem):
         work: int = 300_000,
         learners: tuple[int, int] = (6, 16),
         ramp: float = 0.3,
+        early: float = 0.0,
         tasks: int = 0,
         data_dir: Path = Path("data"),
     ) -> None:
@@ -76,13 +79,18 @@ class Streams(Problem):
         ):
             if not least <= low <= high <= most:
                 raise ValueError(f"{what} should be two numbers, {least} <= low <= high <= {most}, got {low}, {high}.")
-        for what, value, end in (("carried", carried, math.inf), ("deep", deep, 1), ("ramp", ramp, 1)):
+        for what, value, end in (
+            ("carried", carried, math.inf),
+            ("deep", deep, 1),
+            ("ramp", ramp, 1),
+            ("early", early, 1),
+        ):
             least = 1 if what == "carried" else 0
             if not least <= value <= end:
                 raise ValueError(f"{what} should be from {least} to {end}, got {value}.")
         self.units, self.messages, self.inputs, self.classes, self.segment = units, messages, inputs, classes, segment
         self.carried, self.hidden, self.deep, self.work, self.learners = carried, tuple(hidden), deep, work, learners
-        self.ramp, self.tasks, self.data_dir, self.thaw = ramp, tasks, Path(data_dir), thaw
+        self.ramp, self.tasks, self.data_dir, self.thaw, self.early = ramp, tasks, Path(data_dir), thaw, early
 
     def cell(self, seed: int) -> Cell:
         """Where meta-training begins."""
@@ -111,7 +119,9 @@ class Streams(Problem):
             for _ in range(learners)
         ]
         examples = stream(self.training, looks, draw, inputs, classes, steps * segments)
-        return Learning(examples, sizes, steps, segments, draw.integer(0, 2**62), moving(progress, self.thaw))
+        early = self.early if progress >= LATE else 0.0
+        seed_of_states = draw.integer(0, 2**62)
+        return Learning(examples, sizes, steps, segments, seed_of_states, moving(progress, self.thaw), early)
 
     @torch.no_grad()
     def held_out(self, cell: Cell) -> dict[str, float]:
@@ -158,13 +168,21 @@ class Learning(Episode):
         segments: how many there are.
         seed: of fresh states.
         moving: how much of what they learn hidden layers keep.
+        early: how much more first examples weigh.
     """
 
     def __init__(
-        self, examples: Stream, sizes: tuple[int, ...], steps: int, segments: int, seed: int, moving: float = 1.0
+        self,
+        examples: Stream,
+        sizes: tuple[int, ...],
+        steps: int,
+        segments: int,
+        seed: int,
+        moving: float = 1.0,
+        early: float = 0.0,
     ) -> None:
         self.examples, self.sizes, self.steps, self.segments, self.seed = examples, sizes, steps, segments, seed
-        self.moving = moving
+        self.moving, self.early = moving, early
 
     def fresh(self, cell: Cell) -> States:
         """Noise, as :meth:`Emergent.begin` has it."""
@@ -180,6 +198,9 @@ class Learning(Episode):
         part = slice(segment * self.steps, (segment + 1) * self.steps)
         examples = Stream(self.examples.x[part].to(cell.W), self.examples.y[part].to(cell.W.device))
         loss, _, state = unroll(Emergent("", cell), state, examples, self.moving)
+        if self.early:
+            at = torch.arange(segment * self.steps, segment * self.steps + len(loss)).to(loss)
+            loss = loss * ((1 + at / 10) ** -self.early).unsqueeze(1)
         return loss.mean() / math.log(self.sizes[-1]), state
 
 

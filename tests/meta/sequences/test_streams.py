@@ -141,6 +141,19 @@ def test_hidden_layers_thaw(small: Streams) -> None:
     assert [streams.moving(at, (0.2, 0.8)) for at in (0.1, 0.5, 0.8)] == pytest.approx([0, 1000**-0.5, 1])
 
 
+def test_first_examples_may_weigh_more_at_the_end(small: Streams) -> None:
+    small.early, cell = 0.5, small.cell(0)
+    for progress, early in ((0.7, 0.0), (0.8, 0.5)):
+        episode = next(e for e in (small.episode(n, progress, 0) for n in range(40)) if e.segments > 1)
+        _, state = episode.run(cell, episode.fresh(cell), 0)
+        steps = episode.steps
+        part = Stream(episode.examples.x[steps : 2 * steps], episode.examples.y[steps : 2 * steps])
+        each = unroll(Emergent("", cell), state, part)[0].mean(1)
+        weights = (1 + torch.arange(steps, 2 * steps) / 10) ** -early
+        expected = (each * weights).mean() / torch.tensor(float(episode.sizes[-1])).log()
+        torch.testing.assert_close(episode.run(cell, state, 1)[0], expected)
+
+
 def test_chance_is_one() -> None:
     episode = Learning(Stream(torch.randn(4, 3, 5), torch.randint(6, (4, 3))), (5, 6), 4, 1, 0)
     quiet = type(initial(4, 2))(*(torch.zeros_like(p) for p in initial(4, 2)))
