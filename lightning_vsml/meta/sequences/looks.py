@@ -51,7 +51,9 @@ class Stream(NamedTuple):
     y: Tensor
 
 
-def stream(pool: Pool, looks: Sequence[Draw], draw: Draw, inputs: int, classes: int, steps: int) -> Stream:
+def stream(
+    pool: Pool, looks: Sequence[Draw], draw: Draw, inputs: int, classes: int, steps: int, hard: float = 0.0
+) -> Stream:
     """Examples for as many learners as there are looks.
 
     Args:
@@ -61,14 +63,24 @@ def stream(pool: Pool, looks: Sequence[Draw], draw: Draw, inputs: int, classes: 
         inputs: A, of every learner.
         classes: of every learner.
         steps: how many examples of each.
+        hard: share of learners whose images are blended with others, or have labels that are wrong.
     """
     xs, ys = [], []
     for look in looks:
         digits = look.permutation(len(pool.sizes))[:classes]
         y = torch.randint(classes, (steps,), generator=draw.generator)
         within = (torch.rand(steps, generator=draw.generator) * pool.sizes[digits[y]]).long()
+        which = pool.begins[digits[y]] + within
+        if hard and draw.uniform() < hard:  # so that there is something to be unsure of
+            share, errors = max(0.0, draw.uniform(-0.3, 0.6)), draw.uniform(-0.2, 0.4)
+            others = torch.randint(len(pool.images[SIDES[0]]), (steps,), generator=draw.generator)
+            own, other = _seen(pool, torch.cat([which, others]), look, inputs).chunk(2)
+            wrong = torch.rand(steps, generator=draw.generator) < errors
+            y = torch.where(wrong, torch.randint(classes, (steps,), generator=draw.generator), y)
+            xs.append((1 - share) * own + share * other)
+        else:
+            xs.append(_seen(pool, which, look, inputs))
         ys.append(y)
-        xs.append(_seen(pool, pool.begins[digits[y]] + within, look, inputs))
     return Stream(torch.stack(xs, 1), torch.stack(ys, 1))
 
 

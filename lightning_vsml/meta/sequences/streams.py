@@ -44,6 +44,7 @@ class Streams(Problem):
         work: synapses times examples times learners of a segment, which sets how many learners there are.
         learners: least and largest number of learners at once.
         ramp: share of the run in which tasks grow.
+        hard: share of learners whose images are blended with others, or have labels that are wrong.
         early: in the last quarter of the run example t weighs (1 + t / 10) ** -early, as first examples are few.
         tasks: how many different looks there are; 0: no two are alike.
         data_dir: where MNIST lies.
@@ -66,6 +67,7 @@ class Streams(Problem):
         work: int = 300_000,
         learners: tuple[int, int] = (6, 16),
         ramp: float = 0.3,
+        hard: float = 0.0,
         early: float = 0.0,
         tasks: int = 0,
         data_dir: Path = Path("data"),
@@ -84,13 +86,21 @@ class Streams(Problem):
             ("deep", deep, 1),
             ("ramp", ramp, 1),
             ("early", early, 1),
+            ("hard", hard, 1),
         ):
             least = 1 if what == "carried" else 0
             if not least <= value <= end:
                 raise ValueError(f"{what} should be from {least} to {end}, got {value}.")
         self.units, self.messages, self.inputs, self.classes, self.segment = units, messages, inputs, classes, segment
         self.carried, self.hidden, self.deep, self.work, self.learners = carried, tuple(hidden), deep, work, learners
-        self.ramp, self.tasks, self.data_dir, self.thaw, self.early = ramp, tasks, Path(data_dir), thaw, early
+        self.ramp, self.tasks, self.data_dir, self.thaw, self.early, self.hard = (
+            ramp,
+            tasks,
+            Path(data_dir),
+            thaw,
+            early,
+            hard,
+        )
 
     def cell(self, seed: int) -> Cell:
         """Where meta-training begins."""
@@ -118,7 +128,7 @@ class Streams(Problem):
             Draw(torch.Generator().manual_seed(draw.integer(0, self.tasks) if self.tasks else draw.integer(0, 2**62)))
             for _ in range(learners)
         ]
-        examples = stream(self.training, looks, draw, inputs, classes, steps * segments)
+        examples = stream(self.training, looks, draw, inputs, classes, steps * segments, self.hard)
         early = self.early if progress >= LATE else 0.0
         seed_of_states = draw.integer(0, 2**62)
         return Learning(examples, sizes, steps, segments, seed_of_states, moving(progress, self.thaw), early)

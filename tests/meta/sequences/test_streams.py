@@ -106,6 +106,25 @@ def test_learners_see_classes_in_their_own_way() -> None:
     assert not torch.equal(examples.x[0, 0], examples.x[0, 1])
 
 
+def test_hard_ones_are_blended_or_have_wrong_labels() -> None:
+    pool = Pool.of(*images())
+    seen = []
+    for hard in (0.0, 1.0):
+        looks = [Draw(torch.Generator().manual_seed(seed)) for seed in range(12)]
+        seen.append(stream(pool, looks, Draw(torch.Generator().manual_seed(9)), 12, 3, 200, hard))
+    right = []
+    for examples in seen:
+        of_each = []
+        for learner in range(12):
+            x, y = examples.x[:, learner], examples.y[:, learner]
+            means = torch.stack([x[y == label].mean(0) for label in range(3)])
+            nearest_class = (x.unsqueeze(1) - means).square().sum(-1).argmin(-1)
+            of_each.append(float((nearest_class == y).float().mean()))
+        right.append(sum(of_each) / 12)
+    assert right[0] > 0.95 and 0.5 < right[1] < right[0] - 0.05
+    assert torch.isfinite(seen[1].x).all()
+
+
 def test_a_limited_number_of_tasks(small: Streams) -> None:
     small.tasks, small.inputs, small.classes = 1, (12, 12), (10, 10)
     pool = small.training
