@@ -135,8 +135,8 @@ class Streams(Problem):
 
     @torch.no_grad()
     def held_out(self, cell: Cell) -> dict[str, float]:
-        """Cross-entropy and accuracy of streams of validation images, and "gain": minus the mean cross-entropy over
-        windows of examples, which count the same.
+        """Cross-entropy and accuracy of streams of validation images, with ``hard`` also of blended ones; and "gain":
+        minus the mean cross-entropy over windows of examples, which count the same.
         """
         found, total = {}, 0.0
         for name, examples in self._validation.items():
@@ -164,7 +164,10 @@ class Streams(Problem):
             draw = Draw(torch.Generator().manual_seed(side))
             which = torch.stack([draw.permutation(len(y))[: WINDOWS[-1][1]] for _ in range(8)], 1)
             labels = torch.stack([draw.permutation(10)[y[one]] for one in which.T], 1)
-            streams[name] = Stream(F.avg_pool2d(x, 28 // side).flatten(1)[which], labels)
+            streams[name] = own = Stream(F.avg_pool2d(x, 28 // side).flatten(1)[which], labels)
+            if self.hard:
+                others = own.x[draw.permutation(len(own.x))]
+                streams[f"{name}_blended"] = Stream(0.65 * own.x + 0.35 * others, labels)
         return streams
 
 

@@ -145,6 +145,9 @@ def test_held_out_streams(small: Streams) -> None:
     assert {"gain", "mnist_7x7/accuracy", "mnist_14x14/loss_5_20"} <= set(found)
     assert found["gain"] == pytest.approx(-sum(v for k, v in found.items() if "/loss_" in k) / 4)
     assert found == small.held_out(small.cell(0))
+    del small._validation
+    small.hard = 0.5
+    assert {"mnist_7x7/accuracy", "mnist_7x7_blended/accuracy"} <= set(small.held_out(small.cell(0)))
 
 
 def test_hidden_layers_thaw(small: Streams) -> None:
