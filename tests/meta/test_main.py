@@ -97,11 +97,11 @@ def test_settings_of_a_file_choose_what_is_trained() -> None:
         (["--resume"], r"there is nothing to resume in runs/meta/tiny: last\.ckpt is not there"),
         (
             ["--preset", "huge"],
-            "--preset should be one of cpu, .*, scratch_deep, smoke, got 'huge'",
+            "--preset should be one of cpu, .*, smoke, got 'huge'",
         ),
         (
             ["--preset=huge"],
-            "--preset should be one of cpu, .*, scratch_deep, smoke, got 'huge'",
+            "--preset should be one of cpu, .*, smoke, got 'huge'",
         ),
         (["--model.every", "0"], "every should be at least 1, got 0"),
         (["--model.space", "lstm"], "space should be one of 'modulated_backprop'"),
