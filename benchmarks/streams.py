@@ -31,8 +31,8 @@ from lightning_vsml import checkpoints, datasets
 from lightning_vsml.algorithms.emergent import Emergent
 from lightning_vsml.lab.curves import Learner
 from lightning_vsml.lab.networks import Dense, Network
+from lightning_vsml.meta.sequences.learning import Learning, unroll
 from lightning_vsml.meta.sequences.looks import Stream
-from lightning_vsml.meta.sequences.streams import Learning, unroll
 
 WINDOWS = ((0, 10), (10, 50), (50, 200), (200, 1000), (1000, 2000), (2000, 5000))
 LOOKS = ("7x7", "14x14", "28x28", "7x7 standardised", "14x14 standardised", "14x14 projected to 32")

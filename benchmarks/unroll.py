@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from lightning_vsml.algorithms.emergent import Emergent, initial
+from lightning_vsml.meta.sequences.learning import Learning, unroll
 from lightning_vsml.meta.sequences.looks import Stream
-from lightning_vsml.meta.sequences.streams import Learning, unroll
 from lightning_vsml.ticks import Cell
 
 

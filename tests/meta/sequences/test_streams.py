@@ -12,8 +12,9 @@ from lightning_vsml.algorithms.emergent import Emergent, initial
 from lightning_vsml.lab import datasets
 from lightning_vsml.meta.draw import Draw
 from lightning_vsml.meta.sequences import streams
+from lightning_vsml.meta.sequences.learning import Learning, moving, unroll
 from lightning_vsml.meta.sequences.looks import Pool, Stream, stream
-from lightning_vsml.meta.sequences.streams import Learning, Streams, unroll
+from lightning_vsml.meta.sequences.streams import Streams
 
 
 def images(n: int = 400) -> tuple[torch.Tensor, torch.Tensor]:
@@ -160,7 +161,7 @@ def test_hidden_layers_thaw(small: Streams) -> None:
         assert not torch.equal(last, fresh[1])
         moved.append(float((hidden - fresh[0]).norm()))
     assert moved[0] == 0 < moved[1] < moved[2] / 5
-    assert [streams.moving(at, (0.2, 0.8)) for at in (0.1, 0.5, 0.8)] == pytest.approx([0, 1000**-0.5, 1])
+    assert [moving(at, (0.2, 0.8)) for at in (0.1, 0.5, 0.8)] == pytest.approx([0, 1000**-0.5, 1])
 
 
 def test_first_examples_may_weigh_more_at_the_end(small: Streams) -> None:
