@@ -8,6 +8,7 @@ this interface alone.
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -18,6 +19,16 @@ from lightning_vsml.algorithms.parts import Reach
 from lightning_vsml.ticks import Layout, Site
 
 
+class Across(Enum):
+    """How messages go back through a function that a model has between or behind its layers."""
+
+    DERIVATIVE = "by the function's own derivative, each number like a gradient"
+    RULE = "by a rule of the algorithm's, of which they are the input"
+    AROUND = "back as if the function were not there"
+    LEFT_OUT = "both ways as if the function were not there"
+    NOT = "not at all"
+
+
 class Algorithm(ABC):
     """A learning algorithm (V_M and how to run it). Pure functions, state in, state out.
 
@@ -26,8 +37,9 @@ class Algorithm(ABC):
     Attributes:
         family: its name in cards.
         readable: whether weights can be read from states and written into them (:meth:`decode`, :meth:`overwrite`).
-            If not, states begin as noise, messages between layers have several numbers, and what a model does between
-            its layers is replaced by them.
+            If not, states begin as noise.
+        chained: whether messages between layers are its own, with as many numbers as it likes, and no gradients:
+            :meth:`across` says how they go through a model.
         name: how tables and messages call it.
         lr: the learning rate that its feedback is scaled for.
         reach: magnitudes beyond which the learner warns.
@@ -37,6 +49,7 @@ class Algorithm(ABC):
 
     family: ClassVar[str]
     readable: ClassVar[bool]
+    chained: ClassVar[bool] = False
     name: str
     lr: float
     reach: Reach
@@ -103,12 +116,44 @@ class Algorithm(ABC):
     def commit(self, state: Tensor, change: Change) -> Tensor:
         """The merged state after a learning step; uses up ``change``."""
 
-    def enter(self, x: Tensor) -> Tensor:
-        """What a model's first layer gets for its input, where messages have M numbers: ``(...)`` -> ``(..., M)``."""
+    def of_layer(self, place: int, places: int) -> "Algorithm":
+        """What the layer at this place, of so many, runs by.
+
+        Raises:
+            ValueError: the model has another number of layers than it takes.
+        """
+        return self
+
+    # --- messages of its own, where it is chained
+
+    functions: ClassVar[frozenset[str]] = frozenset()
+    """Those that :meth:`across` knows in particular."""
+
+    def across(self, function: str) -> Across:
+        """How messages go back through a function of the model's, by its name: ``"relu"``, ``"reshape"``."""
+        raise NotImplementedError
+
+    def enter(self, x: Tensor) -> Tensor | None:
+        """What a model's first layer gets for its input, where messages forward have M numbers, too: ``(...)`` ->
+        ``(..., M)``. None where they are the values themselves.
+        """
+        return None
+
+    def respond(self, function: str, x: Tensor, m: Tensor) -> Tensor:
+        """Its rule for an activation: inputs ``(...)``, messages from behind ``(..., M)`` -> messages back."""
+        raise NotImplementedError
+
+    def judge(self, function: str, y: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        """Its rule for a loss: outputs ``(...)``, targets, how much the loss counts -> messages ``(..., M)``."""
         raise NotImplementedError
 
     def feedback(self, e: Tensor) -> Tensor:
-        """What a model's last layer gets for the feedback (R, G, B), where messages have M numbers: (R, G, B, M)."""
+        """What a model's last layer gets for the feedback ``(R, G, B)`` of a loss that is differentiated:
+        ``(R, G, B, M)``.
+
+        Raises:
+            ValueError: it does not learn from that.
+        """
         raise NotImplementedError
 
     # --- weights, where they are readable

@@ -25,8 +25,9 @@ class Use(NamedTuple):
         learn: takes the way back: use, site, what neurons told their synapses, dLoss/dOutput, and whether the message
             is wanted; gives dLoss/dInput.
         by_ticks: whether forward ticks compute the output, or the decoded weights.
-        learn_messages: as ``learn``, where messages have several numbers: use, site, the inputs' messages, what came
-            from behind, and whether another layer sent that; gives the messages back.
+        learn_messages: as ``learn``, where messages are the algorithm's own: use, site, the inputs' messages if they
+            are more than its values, messages and dLoss/dOutput from behind, whichever there is, as rows, and whether
+            messages back are wanted; gives these.
     """
 
     name: str
@@ -37,7 +38,7 @@ class Use(NamedTuple):
     samples: int
     learn: Callable[["Use", Site, list[Tensor] | None, Tensor, bool], Tensor | None]
     by_ticks: bool
-    learn_messages: Callable[["Use", Site, Tensor, Tensor, bool], Tensor]
+    learn_messages: Callable[["Use", Site, Tensor | None, Tensor | None, Tensor | None, bool], Tensor]
 
 
 class MappedCall(torch.autograd.Function):

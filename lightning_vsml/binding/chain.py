@@ -1,94 +1,27 @@
-"""Messages of several numbers: how they travel from layer to layer of a user's model, and back.
-
-A model sees the first number of a layer's messages as the layer's output. The others travel with it: the output is a
-:class:`Carried` tensor, and what the model does with its shape is done with each of the numbers. Elementwise functions
-between layers are left out: the next layer gets the messages as they were sent. So nothing of the model's own is
-differentiated but its loss, and what autograd takes for gradients of messages are the messages back.
-"""
+"""A layer's call where messages are the algorithm's own: forwards from its inputs, back from what was left there."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import Tensor
 
+from lightning_vsml.algorithms.base import Across
 from lightning_vsml.binding.call import Use
-from lightning_vsml.binding.parameter import GraphError, SynapticParameter, plainly
+from lightning_vsml.binding.carried import Carried, link_of
+from lightning_vsml.binding.links import Link, operate, unchanged
+from lightning_vsml.binding.parameter import GraphError, plainly
 
 if TYPE_CHECKING:
     from lightning_vsml.binding.passes import Passes
     from lightning_vsml.ticks import Site
 
-_ELEMENTWISE = (
-    "alpha_dropout celu clamp clone contiguous dropout dropout1d dropout2d dropout3d elu feature_alpha_dropout float "
-    "gelu hardsigmoid hardswish hardtanh leaky_relu logsigmoid mish relu relu6 rrelu selu sigmoid silu softplus "
-    "softshrink softsign tanh tanhshrink threshold to type"
-)
-_SHAPING = (
-    "__getitem__ avg_pool1d avg_pool2d avg_pool3d flatten mean movedim mT permute reshape squeeze swapaxes T transpose "
-    "unflatten unsqueeze view"
-)
-ELEMENTWISE, SHAPING = frozenset(_ELEMENTWISE.split()), frozenset(_SHAPING.split())
-
-
-class Carried(Tensor):
-    """The first number of a layer's messages, with the others.
-
-    Attributes:
-        layer: which has sent them.
-        numbers: all of them, M tensors of this one's shape.
-        fed: layers that got them.
-    """
-
-    layer: str
-    numbers: tuple[Tensor, ...]
-    fed: list[str]
-
-    @classmethod
-    def of(cls, layer: str, numbers: tuple[Tensor, ...], fed: list[str], seen: Tensor) -> Carried:
-        """Messages of ``layer``, of which the model sees ``seen``; which functions may change in place."""
-        carried = seen.as_subclass(cls)
-        carried.layer, carried.numbers, carried.fed = layer, numbers, fed
-        return carried
-
-    @classmethod
-    def __torch_function__(
-        cls, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if any(issubclass(kind, SynapticParameter) for kind in types):
-            return NotImplemented  # the parameter's business
-        with plainly():
-            result = func(*args, **kwargs)
-            sent = args[0] if args else None
-            if not isinstance(sent, Carried) or not isinstance(result, Tensor) or not vars(sent):
-                return result
-            name = getattr(func, "__name__", "")
-            name = getattr(getattr(func, "__self__", None), "__name__", name) if name == "__get__" else name
-            if name.rstrip("_") in ELEMENTWISE and result.shape == sent.shape:
-                return cls.of(sent.layer, sent.numbers, sent.fed, result)
-            if name in SHAPING:
-                numbers = tuple(func(number, *args[1:], **kwargs) for number in sent.numbers)
-                return cls.of(sent.layer, numbers, sent.fed, result)
-            if result is sent:  # changed in place by what its messages do not follow
-                vars(sent).clear()
-            return result
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        with plainly():
-            return self.as_subclass(Tensor).__reduce_ex__(protocol)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        with plainly():
-            return self.as_subclass(Tensor).__deepcopy__(memo)
-
 
 def call(
     passes: Passes, use: Use, begins: bool, dtype: torch.dtype, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Tensor:
-    """The function that uses a grid, by the messages of its input.
+    """The function that uses a grid.
 
     Args:
         passes: what the call is part of.
@@ -101,72 +34,118 @@ def call(
         GraphError: its input is neither the model's nor what another layer sent.
     """
     x, *others = args
-    numbers = _messages(use, x) if isinstance(x, Carried) and vars(x) else _entering(use, x, begins)
+    source = link_of(x)
+    numbers = _entering(use, x, begins) if source is None else _sent(use, source)
+    wide = use.state.dtype
     sites: list[Site] = []
 
-    def note(site: Site) -> Tensor:
-        sites.append(site)
-        return site.x.new_zeros(()).expand(site.output_shape)
+    def at_site(x: Tensor) -> Tensor:
+        def note(site: Site) -> Tensor:
+            sites.append(site)
+            return site.x.new_zeros(()).expand(site.output_shape)
 
-    for number in numbers:
-        use.grid.call(note, number.to(use.state.dtype), *others, **kwargs)
-    fed: list[str] = []
-    outputs = MessageCall.apply(passes._anchor, use, fed, sites[0], *(site.x for site in sites))
-    shaped = tuple(
-        use.grid.call(lambda _, y=y: y, number, *others, **kwargs)  # type: ignore[misc]
-        for y, number in zip(outputs, numbers, strict=True)
-    )
-    return Carried.of(use.name, shaped, fed, shaped[0].to(dtype, copy=True))
+        use.grid.call(note, x.to(wide), *others, **kwargs)
+        return sites[-1].x
+
+    if source is None:
+        before, seen = None, at_site(x)
+    else:
+        reached, link = operate(at_site, [source])
+        before = link(reached)
+        seen = before.seen
+    site = sites[0].at(seen)
+    inputs = None if numbers is None else _rows(site, [at_site(number) for number in numbers])
+    behind = Link(use.name, use.algorithm, seen)
+    behind.seen, *sent = MessageCall.apply(passes._anchor, use, site, inputs, before, behind, seen)
+
+    def as_output(y: Tensor) -> Tensor:
+        return use.grid.call(lambda _: y, x, *others, **kwargs)
+
+    shaped, link = operate(as_output, [behind])
+    after = link(shaped)
+    if dtype != wide:
+        cast, link = operate(lambda y: y.to(dtype), [after], unchanged)
+        after = link(cast)
+    after.numbers = tuple(as_output(number) for number in sent) if sent else None
+    return Carried.of(after)
 
 
-def _messages(use: Use, x: Carried) -> tuple[Tensor, ...]:
-    if x.fed and x.fed != [use.name]:
-        _refuse(use.name, f"layer {x.layer!r} feeds {x.fed[0]!r} as well")
-    x.fed[:] = [use.name]
-    return x.numbers
+def _sent(use: Use, source: Link) -> tuple[Tensor, ...] | None:
+    """Messages of an input that another layer has sent; None where they are its values."""
+    if source.numbers is not None and source.fed and source.fed != [use.name]:
+        _refuse(use, f"layer {source.layer!r} feeds {source.fed[0]!r} as well")
+    source.fed[:] = [use.name]
+    return source.numbers
 
 
-def _entering(use: Use, x: Tensor, begins: bool) -> tuple[Tensor, ...]:
-    if not begins:
-        _refuse(use.name, "its input is not what another mapped layer sent")
+def _entering(use: Use, x: Tensor, begins: bool) -> tuple[Tensor, ...] | None:
+    numbers = use.algorithm.enter(x.to(use.state.dtype))
+    if numbers is not None and not begins:
+        _refuse(use, "its input is not what another mapped layer sent")
     if x.requires_grad:
-        _refuse(use.name, "its input asks for a gradient")
-    messages = use.algorithm.enter(x.to(use.state.dtype))
-    return messages.unbind(-1)
+        _refuse(use, "its input asks for a gradient")
+    return None if numbers is None else numbers.unbind(-1)
 
 
-def _refuse(layer: str, why: str) -> NoReturn:
+def _refuse(use: Use, why: str) -> NoReturn:
+    how = {
+        way: ", ".join(sorted(name for name in use.algorithm.functions if use.algorithm.across(name) is way))
+        for way in Across
+    }
+    known = "; ".join(f"{way.value}: {names}" for way, names in how.items() if names)
     raise GraphError(
-        f"layer {layer!r}: {why}. The messages of this learning algorithm go from one layer to the next, through "
-        f"reshaping ({', '.join(sorted(SHAPING))}) and elementwise functions (which are left out: "
-        f"{', '.join(sorted(ELEMENTWISE))}) alone. Choose an algorithm with readable weights, such as 'backprop', for "
-        "models that do anything else between their layers."
+        f"layer {use.name!r}: {why}. The messages of {use.algorithm.name!r} go from one layer to the next ({known}). "
+        "Choose an algorithm whose messages are gradients, such as 'backprop', for models that do anything else."
     )
 
 
 class MessageCall(torch.autograd.Function):
-    """A grid's ticks: the numbers of its inputs' messages -> those of its outputs', in the layouts of a site."""
+    """A grid's own part: inputs -> outputs, in the layouts of a site, the first number and, where there are more, all
+    of them; back go messages.
+    """
 
     @staticmethod
-    def forward(ctx: Any, anchor: Tensor, use: Use, fed: list[str], site: Site, *xs: Tensor) -> tuple[Tensor, ...]:
-        ctx.site, ctx.use, ctx.fed = site.at(None), use, fed
-        ctx.save_for_backward(*xs)
-        sent = use.algorithm.send(use.state, _rows(site, xs))[0]
-        return tuple(site.rows_as_outputs(number) for number in sent.unbind(-1))
+    def forward(
+        ctx: Any,
+        anchor: Tensor,
+        use: Use,
+        site: Site,
+        inputs: Tensor | None,
+        before: Link | None,
+        behind: Link,
+        seen: Tensor,
+    ) -> tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)
+        ctx.site, ctx.use, ctx.before, ctx.behind = site.at(None), use, before, behind
+        ctx.save_for_backward(seen, inputs)
+        (y, *_) = use.algorithm.send(use.state, site if inputs is None else inputs)
+        if inputs is None:
+            return (y.clone() if y._is_view() else y,)
+        sent = [site.rows_as_outputs(number) for number in y.unbind(-1)]
+        ctx.mark_non_differentiable(*sent)
+        return sent[0].clone(), *sent
 
     @staticmethod
-    def backward(ctx: Any, *gs: Tensor) -> tuple[Tensor | None, ...]:
-        site, use, xs = ctx.site.at(ctx.saved_tensors[0]), ctx.use, ctx.saved_tensors
-        with plainly(), torch.autocast(gs[0].device.type, enabled=False):
-            behind = torch.stack([site.outputs_as_rows(g) for g in gs], -1)
-            back = use.learn_messages(use, site, _rows(site, xs), behind, bool(ctx.fed))
-            if not any(ctx.needs_input_grad[4:]):
-                return (None,) * (4 + len(xs))
-            A = back.shape[2] - site.bias
-            return (None,) * 4 + tuple(_to_inputs(site, x, back[:, :, :A, k]) for k, x in enumerate(xs))
+    def backward(ctx: Any, g: Tensor | None, *_: None) -> tuple[None, ...]:
+        seen, inputs = ctx.saved_tensors
+        use, before, m = ctx.use, ctx.before, ctx.behind.take()
+        site = ctx.site.at(seen)
+        with plainly(), torch.autocast(seen.device.type, enabled=False):
+            if m is not None and g is not None:
+                _refuse(use, "its output feeds another layer, and the loss as well")
+            if m is not None:
+                m = torch.stack([site.outputs_as_rows(number) for number in m.to(use.state.dtype).unbind(-1)], -1)
+            rows = None if m is None else m
+            gradient = None if g is None else site.outputs_as_rows(g.to(use.state.dtype))
+            if rows is None and gradient is None:
+                return (None,) * 7
+            back = use.learn_messages(use, site, inputs, rows, gradient, before is not None)
+            if before is not None:
+                before.mail.append(_to_inputs(site, back))
+        return (None,) * 7
 
 
-def _rows(site: Site, xs: tuple[Tensor, ...]) -> Tensor:
+def _rows(site: Site, xs: list[Tensor]) -> Tensor:
     """Messages of a layer's inputs, and of its bias: ``(R, G, A, M)``."""
     rows = torch.stack([site.as_rows(x) for x in xs], -1)
     if not site.bias:
@@ -176,8 +155,15 @@ def _rows(site: Site, xs: tuple[Tensor, ...]) -> Tensor:
     return torch.cat([rows, bias], 2)
 
 
-def _to_inputs(site: Site, x: Tensor, rows: Tensor) -> Tensor:
-    """``(R, G, A)`` summed to where the inputs came from: the adjoint of :meth:`Site.as_rows`."""
+def _to_inputs(site: Site, back: Tensor) -> Tensor:
+    """Messages ``(R, G, A, M)``, averaged where inputs have sent to several rows: ``(..., M)`` for the inputs."""
     with torch.enable_grad():
-        at = x.detach().requires_grad_()
-        return torch.autograd.grad(site.as_rows(at), at, rows)[0]
+        at = site.x.detach().requires_grad_()
+        rows = site.as_rows(at)
+    numbers = [back[:, :, : rows.shape[2], k] for k in range(back.shape[-1])]
+    if rows is at:
+        return torch.stack(numbers, -1)
+    *summed, times = (
+        torch.autograd.grad(rows, at, number, retain_graph=True)[0] for number in (*numbers, torch.ones_like(rows))
+    )
+    return torch.stack(summed, -1) / times.clamp(min=1).unsqueeze(-1)

@@ -54,7 +54,7 @@ class Changes:
     def gradient(self, parameter: nn.Parameter) -> Tensor | None:
         """What is to change as a gradient."""
         name, raw = parameter._name, parameter.grad  # type: ignore[attr-defined]
-        if not self.states.algorithm.readable:
+        if self.states.algorithm.chained:
             return raw
         simple = self.mean is None and self.rates.loss_scale == 1.0 and name not in self.pending
         if simple and (name not in self.merged or id(parameter) in self._shown):
@@ -112,7 +112,7 @@ class Changes:
                 parameters.append(parameter)
             else:
                 change = self._without(name, change, parameter)
-        if not self.states.algorithm.readable:
+        if self.states.algorithm.chained:
             for parameter in parameters:
                 self._finish(parameter)
             return change
@@ -195,11 +195,11 @@ class Changes:
             if gradient is None or id(parameter) in self._shown:
                 continue
             parameter.grad = None
-            if not self.states.algorithm.readable:
+            if self.states.algorithm.chained:
                 raise GraphError(
                     f"the loss depends on a weight of {name!r} itself (a penalty, or a function that is no mapped "
-                    f"layer's), but {self.states.algorithm.name!r} has no weights. Leave that out of the loss, or "
-                    "choose an algorithm with readable weights, such as 'backprop'."
+                    f"layer's), but {self.states.algorithm.name!r} learns from messages, not from gradients. Leave "
+                    "that out of the loss, or choose an algorithm whose messages are gradients, such as 'backprop'."
                 )
             rate = self.rates.of(parameter)
             if not rate:

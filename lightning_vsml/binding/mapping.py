@@ -112,8 +112,8 @@ def check_chain(mapping: Mapping, algorithm: str) -> None:
         raise MappingError(
             f"expected nn.Linear and convolutions alone, whose messages go from one to the next by {algorithm!r}, but "
             f"found {', '.join(f'{name} ({mapping.grids[name].kind})' for name in others)}. Take that out of the "
-            'model, keep it as it is (single parameters: unmapped="freeze"), or choose one with readable weights, '
-            "such as 'backprop'."
+            'model, keep it as it is (single parameters: unmapped="freeze"), or choose one whose messages are '
+            "gradients, such as 'backprop'."
         )
 
 

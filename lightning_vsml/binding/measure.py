@@ -37,7 +37,7 @@ class Measurements:
         key = f"vsml/feedback_norm/{name}"
         before = self._values.get(key, e.new_zeros(()))
         self._values[key] = torch.hypot(before, e.norm())
-        if self.cosines and algorithm.readable:
+        if self.cosines:
             exact = site.backward(e, site.select(algorithm.decode(state).unsqueeze(0))[0], 1.0)
             self._values[f"vsml/message_cosine/{name}"] = _cosine(message, exact)
 
@@ -48,7 +48,7 @@ class Measurements:
 
     def compared(self, name: str, algorithm: Algorithm, state: Tensor, change: Change) -> None:
         """Before a commit: a grid's state and its change."""
-        if name not in self.gradients or not algorithm.readable:
+        if name not in self.gradients:
             return
         own = Change(change.whole(state.shape[2]).clone(), change.rows)  # a commit works in place
         update = algorithm.decode(algorithm.commit(state, own)) - algorithm.decode(state)

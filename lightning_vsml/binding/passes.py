@@ -12,6 +12,7 @@ from lightning_vsml.binding.gradients import Gradients
 from lightning_vsml.binding.grids import Grid
 from lightning_vsml.binding.health import NonFiniteError, is_finite
 from lightning_vsml.binding.measure import Measurements
+from lightning_vsml.binding.parameter import GraphError
 from lightning_vsml.ticks import Site
 
 
@@ -85,7 +86,7 @@ class Passes:
 
         dtype = grid.output_dtype(x)
         with torch.autocast(x.device.type, enabled=False):
-            if not use.algorithm.readable:
+            if use.algorithm.chained:
                 return chain.call(self, use, name == self._first, dtype, args, kwargs)
             wide = x.to(use.state.dtype) if x.is_floating_point() else x
             return grid.call(run, wide, *args[1:], **kwargs).to(dtype)
@@ -110,11 +111,20 @@ class Passes:
             self._note(use, site, e, message, change, bool(gain))
         return message / -scale if wanted else None
 
-    def _learn_messages(self, use: Use, site: Site, inputs: Tensor, behind: Tensor, sent: bool) -> Tensor:
-        """The way back through a use whose messages have several numbers; returns the messages back."""
-        if not sent:  # by another layer: it is the model's last one, and this is dLoss/dOutput
-            behind = use.algorithm.feedback(behind[..., 0] * (-use.samples / self.changes.rates.loss_scale))
-        change, back = use.algorithm.learn(use.state, inputs, behind, use.samples)
+    def _learn_messages(
+        self, use: Use, site: Site, inputs: Tensor | None, m: Tensor | None, g: Tensor | None, wanted: bool
+    ) -> Tensor:
+        """The way back through a use by messages of the algorithm's own, as rows; returns the messages back."""
+        behind = m
+        if behind is None:  # nothing was sent: it is the model's last layer, and this is dLoss/dOutput
+            assert g is not None
+            try:
+                behind = use.algorithm.feedback(g * (-use.samples / self.changes.rates.loss_scale))
+            except ValueError as error:
+                raise GraphError(f"layer {use.name!r}: {error}") from None
+        change, back = use.algorithm.learn(
+            use.state, site if inputs is None else inputs, behind, use.samples, message=wanted
+        )
         self.end()
         if torch._C._will_engine_execute_node(self._node):
             self._note(use, site, behind, back, change, True)

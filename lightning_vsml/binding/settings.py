@@ -26,15 +26,15 @@ def algorithm_of(algorithm: str | os.PathLike[str] | Algorithm) -> Algorithm:
     return loaded
 
 
-def check_readable(
+def check_chained(
     algorithm: Algorithm, lr: float | None, forward: str, optimizer: Sequence[str] = (), unmapped: str = "synapse"
 ) -> None:
-    """Refuse settings that are about weights, for an algorithm that has none.
+    """Refuse settings that are about gradients, for an algorithm whose messages are none.
 
     Raises:
         ValueError: names the setting.
     """
-    if algorithm.readable:
+    if not algorithm.chained:
         return
     for what, is_set in (
         (f"lr={lr}", lr is not None),
@@ -44,8 +44,9 @@ def check_readable(
     ):
         if is_set:
             raise ValueError(
-                f"{what} has no meaning for {algorithm.name!r}: its states are no weights, and nothing differentiates "
-                "through its layers. Leave it out, or choose an algorithm with readable weights, such as 'backprop'."
+                f"{what} has no meaning for {algorithm.name!r}: its messages are no gradients, and nothing "
+                "differentiates through its layers. Leave it out, or choose an algorithm whose messages are, such as "
+                "'backprop'."
             )
 
 

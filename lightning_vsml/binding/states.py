@@ -34,11 +34,12 @@ class States:
         self._states = {name: self._place(name, parts) for name, parts in (saved or {}).items()}
 
     def runs(self, name: str) -> Algorithm:
-        """The algorithm on the device of a grid, in the type of its states."""
+        """The algorithm of a grid, on its device and in the type of its states."""
         placement = self.grids[name].placement
         if placement not in self._placed:
             self._placed[placement] = self.algorithm.to(*placement)
-        return self._placed[placement]
+        placed = self._placed[placement]
+        return placed.of_layer(list(self.grids).index(name), len(self.grids)) if placed.chained else placed
 
     @torch.no_grad()
     def current(self, name: str, thorough: bool = True) -> Tensor:

@@ -32,7 +32,7 @@ from lightning_vsml.binding.parameter import GraphError, plainly
 from lightning_vsml.binding.passes import Passes
 from lightning_vsml.binding.processes import mean_by, wrapper_of
 from lightning_vsml.binding.rates import Rates
-from lightning_vsml.binding.settings import algorithm_of, check_readable, check_settings, is_compiled
+from lightning_vsml.binding.settings import algorithm_of, check_chained, check_settings, is_compiled
 from lightning_vsml.binding.states import States
 
 
@@ -111,7 +111,7 @@ class Synapses:
         scaler: torch.amp.GradScaler | None = None,
     ) -> None:
         check_settings(lr, unmapped, forward)
-        check_readable(algorithm, lr, forward, optimizer, unmapped)
+        check_chained(algorithm, lr, forward, optimizer, unmapped)
         self._wrapper = wrapper_of(model)
         self.model = model if self._wrapper is None or self._wrapper is not model else self._wrapper.module
         self.algorithm = algorithm
@@ -292,7 +292,7 @@ class Synapses:
             return True
         return (
             (torch.is_grad_enabled() or self.model.training)
-            and any(parameter.requires_grad for parameter in grid.parameters)
+            and (self.algorithm.chained or any(parameter.requires_grad for parameter in grid.parameters))
             and not torch._C._are_functorch_transforms_active()
             and not torch.jit.is_tracing()
         )
@@ -329,7 +329,7 @@ class Synapses:
         """Hold the model as it is now; what grids that are gone had to change goes with them."""
         known = {id(parameter) for parameter in self.parameters()}
         gone = self.holding.take()
-        if not self.algorithm.readable:
+        if self.algorithm.chained:
             check_chain(self.holding.mapping, self.algorithm.name)
         self.changes.forget(gone)
         if self.changes.mean is not None:

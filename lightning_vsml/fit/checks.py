@@ -41,8 +41,8 @@ def check_trainer(trainer: Trainer, learner_type: type) -> None:
         )
 
 
-def check_without_weights(trainer: Trainer, algorithm: str) -> None:
-    """Refuse settings of a Trainer that are about gradients, for an algorithm whose states are no weights.
+def check_without_gradients(trainer: Trainer, algorithm: str) -> None:
+    """Refuse settings of a Trainer that are about gradients, for an algorithm whose messages are none.
 
     Raises:
         MisconfigurationException: names the setting.
@@ -54,7 +54,7 @@ def check_without_weights(trainer: Trainer, algorithm: str) -> None:
         if is_set:
             raise MisconfigurationException(
                 f"{what} is about gradients, which {algorithm!r} has none of: it learns from each batch as the loss "
-                "gives it. Leave it out, or choose an algorithm with readable weights, such as 'backprop'."
+                "gives it. Leave it out, or choose an algorithm whose messages are gradients, such as 'backprop'."
             )
 
 

@@ -15,7 +15,7 @@ from lightning_vsml.binding.following import Following
 from lightning_vsml.binding.gradients import Gradients
 from lightning_vsml.binding.health import check_loss
 from lightning_vsml.binding.measure import Measurements
-from lightning_vsml.binding.settings import algorithm_of, check_readable, check_settings
+from lightning_vsml.binding.settings import algorithm_of, check_chained, check_settings
 from lightning_vsml.binding.synapses import Synapses
 from lightning_vsml.fit import checks, pictures, report
 
@@ -75,7 +75,7 @@ class VSMLLearner(Callback):
         super().__init__()
         check_settings(lr, unmapped, forward)
         self.algorithm = algorithm_of(algorithm).on(ticks, tolerance)
-        check_readable(self.algorithm, lr, forward, optimizer, unmapped)
+        check_chained(self.algorithm, lr, forward, optimizer, unmapped)
         self.lr = self.algorithm.lr if lr is None else float(lr)
         self.unmapped, self.forward, self.optimizer = unmapped, forward, tuple(optimizer)
         self.diagnostics, self.follow_optimizer = diagnostics, follow_optimizer
@@ -93,8 +93,8 @@ class VSMLLearner(Callback):
             self._resumed = None
             self._release()
             checks.check_trainer(trainer, VSMLLearner)
-            if not self.algorithm.readable:
-                checks.check_without_weights(trainer, self.algorithm.name)
+            if self.algorithm.chained:
+                checks.check_without_gradients(trainer, self.algorithm.name)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the states of a checkpoint for the fit that resumes from it."""
@@ -109,7 +109,7 @@ class VSMLLearner(Callback):
         self._synapses = synapses = Synapses(
             trainer.strategy.model if wrapped and trainer.strategy.model is not None else pl_module,
             self.algorithm,
-            lr=self.lr if self.algorithm.readable else None,
+            lr=None if self.algorithm.chained else self.lr,
             unmapped=self.unmapped,
             forward=self.forward,
             optimizer=self.optimizer,
@@ -126,11 +126,11 @@ class VSMLLearner(Callback):
         self._following = synapses.follow(
             *trainer.optimizers,
             schedulers=schedulers,
-            settings=self.follow_optimizer and self.algorithm.readable,
+            settings=self.follow_optimizer and not self.algorithm.chained,
             initial=(resumed or {}).get("initial_lr"),
         )
         self._next_picture = 0
-        if self.follow_optimizer and self.algorithm.readable:
+        if self.follow_optimizer and not self.algorithm.chained:
             checks.inform_of_settings(trainer.optimizers, synapses)
         if trainer.is_global_zero and any(isinstance(callback, ModelSummary) for callback in trainer.callbacks):  # type: ignore[attr-defined]
             report.show(report.summary(synapses, self.unmapped))
@@ -138,7 +138,7 @@ class VSMLLearner(Callback):
     def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
         """Measure on the steps that Lightning logs."""
         if self._synapses is not None and self._synapses.passes.measurements is None and _logs_now(trainer):
-            self._synapses.passes.measurements = Measurements(self.diagnostics and self.algorithm.readable)
+            self._synapses.passes.measurements = Measurements(self.diagnostics and not self.algorithm.chained)
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         """The loss is known here: whether it is finite, and what the true gradient would be."""

@@ -16,7 +16,7 @@ def summary(synapses: Synapses, unmapped: str) -> Table:
     mapping, algorithm, lr = synapses.holding.mapping, synapses.algorithm, synapses.lr
     table = Table(
         title=f"VSMLLearner: {algorithm.name}, "
-        + (f"lr = {lr:g}, " if algorithm.readable else "")
+        + (f"lr = {lr:g}, " if not algorithm.chained else "")
         + f"N = {algorithm.units} units per synapse",
         title_justify="left",
         caption_justify="left",

@@ -8,7 +8,7 @@ the search: :mod:`~lightning_vsml.meta.tasks`, :mod:`~lightning_vsml.meta.unroll
 try:
     from lightning_vsml.meta.module import MetaLearningModule
     from lightning_vsml.meta.outer import BPTT, CMAES, ES, Outer
-    from lightning_vsml.meta.sequences import Functions, Problem, SequenceModule, Streams
+    from lightning_vsml.meta.sequences import Digits, FewShot, Functions, Problem, SequenceModule, Sinusoids, Streams
     from lightning_vsml.meta.space import Coordinate, Place, Space
     from lightning_vsml.meta.tasks import Task, Tasks
 except ModuleNotFoundError as error:
@@ -21,12 +21,15 @@ __all__ = [
     "CMAES",
     "ES",
     "Coordinate",
+    "Digits",
+    "FewShot",
     "Functions",
     "MetaLearningModule",
     "Outer",
     "Place",
     "Problem",
     "SequenceModule",
+    "Sinusoids",
     "Space",
     "Streams",
     "Task",

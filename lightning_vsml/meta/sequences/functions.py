@@ -9,7 +9,7 @@ from torch import Tensor
 from lightning_vsml.algorithms.emergent import initial
 from lightning_vsml.algorithms.meta_rnn import Learner, MetaRNN
 from lightning_vsml.meta.draw import Draw
-from lightning_vsml.meta.sequences.problem import Episode, Problem
+from lightning_vsml.meta.sequences.problem import Episode, Parameters, Problem
 from lightning_vsml.ticks import Cell
 
 TEST = 1_000_003  # added to the seed of test streams
@@ -115,14 +115,14 @@ class Functions(Problem):
         self.family, self.units, self.length, self.mappings = family, units, length, mappings
         self.functions, self.segment = functions, segment
 
-    def cell(self, seed: int) -> Cell:
-        """Where meta-training begins."""
+    def start(self, seed: int) -> dict[str, Tensor]:
+        """A random cell."""
         cell = initial(self.units, 3, seed, forget=1.0)
-        return cell._replace(U=cell.U[:1], P_b=cell.P_b[:, :1])  # nothing comes from behind
+        return cell._replace(U=cell.U[:1], P_b=cell.P_b[:, :1])._asdict()  # nothing comes from behind
 
-    def algorithm(self, cell: Cell, name: str, card: dict[str, Any]) -> MetaRNN:
+    def algorithm(self, V: Parameters, name: str, card: dict[str, Any]) -> MetaRNN:
         """What a cell is."""
-        return MetaRNN(name, cell, std=0.0, card=card | {"functions": self.family})
+        return MetaRNN(name, Cell(**V), std=0.0, card=card | {"functions": self.family})
 
     def episode(self, number: int, progress: float, seed: int) -> "Learning":
         """Streams of as many functions as there are."""
@@ -132,13 +132,13 @@ class Functions(Problem):
         return Learning(self, x, y)
 
     @torch.no_grad()
-    def held_out(self, cell: Cell) -> dict[str, float]:
+    def held_out(self, V: Parameters) -> dict[str, float]:
         """Mean squared errors on test functions: of learners that are fresh, and of those that come from another
         function; "gain" is minus the logarithm of their mean.
         """
         draw, length = Draw(torch.Generator().manual_seed(TEST)), self.length[1]
         x, y = streams(self.family, draw, 256, 2, length)
-        algorithm = self.algorithm(cell, "", {})
+        algorithm = self.algorithm(V, "", {})
         error = (algorithm.run(algorithm.fresh(256), x, y)[0] - y).square().mean(1)
         found = {"mse_fresh": float(error[:length].mean()), "mse_carried": float(error[length:].mean())}
         return found | {"gain": -float(error.mean().log())}
@@ -151,13 +151,13 @@ class Learning(Episode):
         self.problem, self.x, self.y = problem, x, y
         self.segments = -(-len(x) // problem.segment)
 
-    def fresh(self, cell: Cell) -> Learner:
+    def fresh(self, V: Parameters) -> Learner:
         """Learners that know nothing."""
-        return self.problem.algorithm(cell, "", {}).fresh(self.x.shape[1])
+        return self.problem.algorithm(V, "", {}).fresh(self.x.shape[1])
 
-    def run(self, cell: Cell, state: Any, segment: int) -> tuple[Tensor, Learner]:
+    def run(self, V: Parameters, state: Any, segment: int) -> tuple[Tensor, Learner]:
         """Mean squared error over the variance of the family: 1 for a guess of the mean."""
         part = slice(segment * self.problem.segment, (segment + 1) * self.problem.segment)
-        y = self.y[part].to(cell.W)
-        predicted, after = self.problem.algorithm(cell, "", {}).run(Learner(*state), self.x[part].to(cell.W), y)
+        y = self.y[part].to(V["W"])
+        predicted, after = self.problem.algorithm(V, "", {}).run(Learner(*state), self.x[part].to(y), y)
         return (predicted - y).square().mean() / FAMILIES[self.problem.family].variance, after

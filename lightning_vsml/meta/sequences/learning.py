@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lightning_vsml.algorithms.emergent import Emergent
 from lightning_vsml.meta.sequences.looks import Stream
-from lightning_vsml.meta.sequences.problem import Episode
+from lightning_vsml.meta.sequences.problem import Episode, Parameters
 from lightning_vsml.ticks import Cell
 
 States = Sequence[Tensor]  # of the layers, (2N, learners, A, B) each
@@ -42,18 +42,20 @@ class Learning(Episode):
         self.examples, self.sizes, self.steps, self.segments, self.seed = examples, sizes, steps, segments, seed
         self.moving, self.early = moving, early
 
-    def fresh(self, cell: Cell) -> States:
+    def fresh(self, V: Parameters) -> States:
         """Noise, as :meth:`Emergent.begin` has it."""
         generator, learners = torch.Generator().manual_seed(self.seed), self.examples.x.shape[1]
+        cell = Cell(**V)
         std = Emergent("", cell).std
         return tuple(
             std * torch.randn(2 * cell.units, learners, a + 1, b, generator=generator).to(cell.W)
             for a, b in pairwise(self.sizes)
         )
 
-    def run(self, cell: Cell, state: States, segment: int) -> tuple[Tensor, States]:
+    def run(self, V: Parameters, state: States, segment: int) -> tuple[Tensor, States]:
         """Online cross-entropy over the logarithm of the number of classes: 1 is chance."""
         part = slice(segment * self.steps, (segment + 1) * self.steps)
+        cell = Cell(**V)
         examples = Stream(self.examples.x[part].to(cell.W), self.examples.y[part].to(cell.W.device))
         loss, _, state = unroll(Emergent("", cell), state, examples, self.moving)
         if self.early:

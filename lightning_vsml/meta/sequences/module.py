@@ -1,7 +1,7 @@
-"""Meta-training of dense cells as a LightningModule: gradients through the ticks of long sequences."""
+"""Meta-training as a LightningModule, by gradients through what learners do along sequences."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,17 +11,15 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from lightning_vsml.algorithms import checkpoints
-from lightning_vsml.algorithms.emergent import Emergent
 from lightning_vsml.meta.result import Result
-from lightning_vsml.meta.sequences.outer import bptt, evolution
+from lightning_vsml.meta.sequences.outer import Stepped, bptt, evolution
 from lightning_vsml.meta.sequences.problem import Episode, Problem
-from lightning_vsml.ticks import Cell
 
 OUTER = ("bptt", "es")
 
 
 class SequenceModule(LightningModule):
-    """Improves the parameters of a dense cell.
+    """Improves the parameters of a learning algorithm.
 
     A step is a segment of an episode; states are carried to the next one. The learning rate falls to 0 along a cosine,
     by the Trainer's max_epochs. All that happened is in the checkpoint, so that a run which was stopped resumes to the
@@ -33,7 +31,7 @@ class SequenceModule(LightningModule):
         lr: of Adam.
         clip: largest norm of a gradient.
         every: steps of an epoch, after which held-out sequences are run and a checkpoint is saved.
-        start: name or path of an algorithm to begin with; ``None``: the problem's own cell.
+        start: name or path of an algorithm to begin with; ``None``: the problem's own start.
         population: of evolution strategies, an even number.
         std: of its candidates.
         seed: of everything.
@@ -65,12 +63,19 @@ class SequenceModule(LightningModule):
         self.automatic_optimization = False
         self.problem, self.outer, self.lr, self.clip, self.every = problem, outer, lr, clip, every
         self.start, self.population, self.std, self.seed = start, population, std, seed
-        cell = problem.cell(seed)
+        V = problem.start(seed)
         if start is not None:
-            cell = checkpoints.load(start if "." not in start else Path(start), kind=Emergent).cell
-        for name, parameter in cell._asdict().items():
-            self.register_parameter(name, nn.Parameter(parameter.clone()))
-            self.register_buffer(f"best_{name}", parameter.clone())
+            found = checkpoints.load(start if "." not in start else Path(start)).tensors()
+            if _shapes(found) != _shapes(V):
+                raise ValueError(f"start should have tensors {_shapes(V)}, but {start!r} has {_shapes(found)}.")
+            V = found
+        self._names = tuple(V)
+        for name, tensor in V.items():
+            if problem.is_trained(name):
+                self.register_parameter(_safe("current", name), nn.Parameter(tensor.clone()))
+            else:
+                self.register_buffer(_safe("current", name), tensor.clone())
+            self.register_buffer(_safe("best", name), tensor.clone())
         self.register_buffer("best_gain", torch.tensor(-torch.inf))
         self.best_gain: Tensor
         self.taken = self.skipped = self.number = self.segment = 0  # steps; of which skipped; episode and segment
@@ -80,14 +85,14 @@ class SequenceModule(LightningModule):
         self._measured: dict[str, float] = {}
 
     @property
-    def cell(self) -> Cell:
-        """As it is now."""
-        return Cell(*(cast(Tensor, getattr(self, name)).detach() for name in Cell._fields))
+    def current(self) -> dict[str, Tensor]:
+        """The parameters as they are now."""
+        return {name: cast(Tensor, getattr(self, _safe("current", name))).detach() for name in self._names}
 
     @property
-    def best(self) -> Cell:
-        """The best one by held-out sequences."""
-        return Cell(*(cast(Tensor, getattr(self, f"best_{name}")) for name in Cell._fields))
+    def best(self) -> dict[str, Tensor]:
+        """The best ones by held-out sequences."""
+        return {name: cast(Tensor, getattr(self, _safe("best", name))) for name in self._names}
 
     @property
     def steps(self) -> int:
@@ -132,10 +137,11 @@ class SequenceModule(LightningModule):
             loss, gradients, self._state = self._differentiate(self._episode)
         optimizer = cast(torch.optim.Optimizer, self.optimizers())
         rate = self.lr * 0.5 * (1 + math.cos(math.pi * progress))
-        norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
+        norm = torch.stack([gradient.norm() for gradient in gradients.values()]).norm()
         usable = bool(torch.isfinite(norm)) and math.isfinite(loss)
-        for name, gradient in zip(Cell._fields, gradients, strict=True):
-            getattr(self, name).grad = gradient * min(1.0, self.clip / (float(norm) + 1e-12)) if usable else None
+        for name, gradient in gradients.items():
+            scaled = gradient * min(1.0, self.clip / (float(norm) + 1e-12))
+            getattr(self, _safe("current", name)).grad = scaled if usable else None
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.step()
@@ -146,35 +152,36 @@ class SequenceModule(LightningModule):
             self.log(name, value, prog_bar=bar, on_step=True, on_epoch=False, batch_size=1)
 
     def on_train_epoch_end(self) -> None:
-        """Held-out sequences; the best cell by them is kept."""
+        """Held-out sequences; the best parameters by them are kept."""
         self._measured = self._judge()
         for name, value in self._measured.items():
             self.log(f"held_out/{name}", value, prog_bar=name == "gain", batch_size=1)
 
     def result(self, name: str) -> Result:
         """The best algorithm, and how it was made."""
-        algorithm = self.problem.algorithm(Cell(*(parameter.cpu() for parameter in self.best)), name, {})
+        algorithm = self.problem.algorithm({name: tensor.cpu() for name, tensor in self.best.items()}, name, {})
         made_by = {"recipe": self.recipe, "steps": self.taken, "skipped_steps": self.skipped}
         return Result(algorithm, made_by, {"data": "held-out sequences", "gain": round(float(self.best_gain), 4)})
 
     def _open(self) -> None:
         self._episode = self.problem.episode(self.number, self._began, self.seed)
-        self._state = [part.to(self.device) for part in self._episode.fresh(self.cell)]
+        self._state = [part.to(self.device) for part in self._episode.fresh(self.current)]
 
-    def _differentiate(self, episode: Episode) -> tuple[float, list[Tensor], Sequence[Tensor]]:
+    def _differentiate(self, episode: Episode) -> Stepped:
+        trained = {name: tensor for name, tensor in self.current.items() if self.problem.is_trained(name)}
+        fixed = {name: tensor for name, tensor in self.current.items() if name not in trained}
+        task = (trained, fixed, episode, self._state, self.segment)
         if self.outer == "bptt":
-            return bptt(self.cell, episode, self._state, self.segment)
+            return bptt(*task)
         seed = self.seed + 7_919 * (self.taken + 1)
-        return evolution(
-            self.cell, episode, self._state, self.segment, pairs=self.population // 2, std=self.std, seed=seed
-        )
+        return evolution(*task, pairs=self.population // 2, std=self.std, seed=seed)
 
     def _judge(self) -> dict[str, float]:
-        found = self.problem.held_out(self.cell)
+        found = self.problem.held_out(self.current)
         if found["gain"] > float(self.best_gain):
             self.best_gain.fill_(found["gain"])
-            for best, parameter in zip(self.best, self.cell, strict=True):
-                best.copy_(parameter)
+            for name, best in self.best.items():
+                best.copy_(self.current[name])
         return found
 
     # checkpoints
@@ -213,6 +220,15 @@ class SequenceModule(LightningModule):
         if run["state"] is not None:
             self._episode = self.problem.episode(self.number, self._began, self.seed)
             self._state = run["state"]
+
+
+def _safe(which: str, name: str) -> str:
+    """Modules take no dots."""
+    return f"{which}/{name.replace('.', '/')}"
+
+
+def _shapes(V: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in V.items()}
 
 
 def _plain(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:

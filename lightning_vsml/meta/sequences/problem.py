@@ -1,13 +1,14 @@
-"""What a dense cell is meta-trained on: long sequences, of which only segments are differentiated."""
+"""What networks that learn are meta-trained on: sequences, of which only segments are differentiated."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from lightning_vsml.algorithms.base import Algorithm
-from lightning_vsml.ticks import Cell
+
+Parameters = Mapping[str, Tensor]  # V_M by name
 
 
 class Episode(ABC):
@@ -16,11 +17,11 @@ class Episode(ABC):
     segments: int
 
     @abstractmethod
-    def fresh(self, cell: Cell) -> Sequence[Tensor]:
+    def fresh(self, V: Parameters) -> Sequence[Tensor]:
         """States at its beginning."""
 
     @abstractmethod
-    def run(self, cell: Cell, state: Sequence[Tensor], segment: int) -> tuple[Tensor, Sequence[Tensor]]:
+    def run(self, V: Parameters, state: Sequence[Tensor], segment: int) -> tuple[Tensor, Sequence[Tensor]]:
         """A segment's loss, a scalar that is about 1 where nothing is learned, and the states after it."""
 
 
@@ -28,17 +29,21 @@ class Problem(ABC):
     """A distribution of episodes. Whoever asks for number n, at the same progress and seed, gets the same."""
 
     @abstractmethod
-    def cell(self, seed: int) -> Cell:
+    def start(self, seed: int) -> dict[str, Tensor]:
         """Where meta-training begins."""
 
+    def is_trained(self, name: str) -> bool:
+        """Whether meta-training changes a tensor."""
+        return True
+
     @abstractmethod
-    def algorithm(self, cell: Cell, name: str, card: dict[str, Any]) -> Algorithm:
-        """The learning algorithm that a cell is."""
+    def algorithm(self, V: Parameters, name: str, card: dict[str, Any]) -> Algorithm:
+        """The learning algorithm that has these parameters."""
 
     @abstractmethod
     def episode(self, number: int, progress: float, seed: int) -> Episode:
         """An episode for meta-training; ``progress`` of the run, from 0 to 1, sets how hard it is."""
 
     @abstractmethod
-    def held_out(self, cell: Cell) -> dict[str, float]:
+    def held_out(self, V: Parameters) -> dict[str, float]:
         """Numbers by name from sequences that meta-training doesn't see; "gain" among them: the larger the better."""

@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from lightning_vsml.algorithms.emergent import Emergent, initial
 from lightning_vsml.lab import datasets
 from lightning_vsml.meta.draw import Draw
 from lightning_vsml.meta.sequences.learning import Learning, moving, unroll
 from lightning_vsml.meta.sequences.looks import Pool, Stream, stream
-from lightning_vsml.meta.sequences.problem import Problem
+from lightning_vsml.meta.sequences.problem import Parameters, Problem
 from lightning_vsml.ticks import Cell
 
 VALIDATION = 10_000  # of the training images, the last ones
@@ -100,13 +101,13 @@ class Streams(Problem):
             hard,
         )
 
-    def cell(self, seed: int) -> Cell:
-        """Where meta-training begins."""
-        return initial(self.units, self.messages, seed)
+    def start(self, seed: int) -> dict[str, Tensor]:
+        """A random cell."""
+        return initial(self.units, self.messages, seed)._asdict()
 
-    def algorithm(self, cell: Cell, name: str, card: dict[str, Any]) -> Emergent:
+    def algorithm(self, V: Parameters, name: str, card: dict[str, Any]) -> Emergent:
         """What a cell is."""
-        return Emergent(name, cell, card=card)
+        return Emergent(name, Cell(**V), card=card)
 
     def episode(self, number: int, progress: float, seed: int) -> Learning:
         """Streams of some learners of one size; what they are follows from number, progress and seed alone."""
@@ -132,7 +133,7 @@ class Streams(Problem):
         return Learning(examples, sizes, steps, segments, seed_of_states, moving(progress, self.thaw), early)
 
     @torch.no_grad()
-    def held_out(self, cell: Cell) -> dict[str, float]:
+    def held_out(self, V: Parameters) -> dict[str, float]:
         """Cross-entropy and accuracy of streams of validation images, with ``hard`` also of blended ones; and "gain":
         minus the mean cross-entropy over windows of examples, which count the same.
         """
@@ -140,7 +141,7 @@ class Streams(Problem):
         for name, examples in self._validation.items():
             sizes = (examples.x.shape[2], *self.hidden[: self.deep > 0], 10)
             learning = Learning(examples, sizes, len(examples.x), 1, 0)
-            loss, right = unroll(self.algorithm(cell, "", {}), learning.fresh(cell), examples)[:2]
+            loss, right = unroll(self.algorithm(V, "", {}), learning.fresh(V), examples)[:2]
             for first, last in WINDOWS:
                 found[f"{name}/loss_{first}_{last}"] = float(loss[first:last].mean())
                 total += float(loss[first:last].mean())

@@ -62,15 +62,15 @@ def test_functions_change_along_a_stream(family: str) -> None:
         episode = problem.episode(number, 0.0, 0)
         assert episode.segments == -(-len(episode.x) // 16) and episode.x.shape[1] == 6
         assert torch.equal(episode.y, problem.episode(number, 0.0, 0).y)
-    cell = problem.cell(0)
-    loss, learner = episode.run(cell, episode.fresh(cell), 0)
+    V = problem.start(0)
+    loss, learner = episode.run(V, episode.fresh(V), 0)
     assert 0.3 < float(loss) < 30 and learner.state.shape == (8, 6, 1, 1)
 
 
 def test_held_out_functions_are_others() -> None:
     problem = Functions("semilinear", units=4, length=(10, 40))
-    found = problem.held_out(problem.cell(0))
-    assert set(found) == {"mse_fresh", "mse_carried", "gain"} and found == problem.held_out(problem.cell(0))
+    found = problem.held_out(problem.start(0))
+    assert set(found) == {"mse_fresh", "mse_carried", "gain"} and found == problem.held_out(problem.start(0))
 
 
 def test_settings_out_of_range() -> None:

@@ -16,25 +16,26 @@ from lightning_vsml.algorithms.base import Algorithm
 from lightning_vsml.algorithms.emergent import Emergent, initial
 from lightning_vsml.meta.sequences import Episode, Problem, SequenceModule
 from lightning_vsml.meta.sequences.outer import bptt, evolution
+from lightning_vsml.meta.sequences.problem import Parameters
 from lightning_vsml.ticks.dense import tick
 
 
 class Recall(Problem):
     """A synapse is told a number once, and is asked for it in every tick after that."""
 
-    def cell(self, seed: int) -> Cell:
-        return initial(4, 2, seed, forget=1.0)
+    def start(self, seed: int) -> dict[str, Tensor]:
+        return initial(4, 2, seed, forget=1.0)._asdict()
 
-    def algorithm(self, cell: Cell, name: str, card: dict[str, Any]) -> Algorithm:
-        return Emergent(name, cell, card=card)
+    def algorithm(self, V: Parameters, name: str, card: dict[str, Any]) -> Algorithm:
+        return Emergent(name, Cell(**V), card=card)
 
     def episode(self, number: int, progress: float, seed: int) -> "Told":
         return Told(torch.randn(16, generator=torch.Generator().manual_seed(1000 * seed + number)))
 
-    def held_out(self, cell: Cell) -> dict[str, float]:
+    def held_out(self, V: Parameters) -> dict[str, float]:
         told = Told(torch.linspace(-1, 1, 16))
         with torch.no_grad():
-            return {"gain": -float(told.run(cell, told.fresh(cell), 0)[0])}
+            return {"gain": -float(told.run(V, told.fresh(V), 0)[0])}
 
 
 class Told(Episode):
@@ -43,15 +44,15 @@ class Told(Episode):
     def __init__(self, numbers: Tensor) -> None:
         self.numbers = numbers
 
-    def fresh(self, cell: Cell) -> Sequence[Tensor]:
+    def fresh(self, V: Parameters) -> Sequence[Tensor]:
         return (torch.zeros(8, 16, 1, 1),)
 
-    def run(self, cell: Cell, state: Sequence[Tensor], segment: int) -> tuple[Tensor, Sequence[Tensor]]:
+    def run(self, V: Parameters, state: Sequence[Tensor], segment: int) -> tuple[Tensor, Sequence[Tensor]]:
         (planes,), errors = state, []
         for step in range(4):
             told = self.numbers * float(segment == 0 and step == 0)
             x = torch.stack([told, torch.ones(16)], -1).unsqueeze(1)
-            planes, y, _ = tick(cell, planes, x, torch.zeros(16, 1, 2))
+            planes, y, _ = tick(Cell(**V), planes, x, torch.zeros(16, 1, 2))
             errors.append((y[:, 0, 0] - self.numbers).square().mean())
         return torch.stack(errors).mean(), (planes,)
 
@@ -78,7 +79,7 @@ class StopAfter(Callback):
 def test_it_learns(outer: str, tmp_path: Path) -> None:
     module = fit(tmp_path, 20, outer=outer, population=32)
     problem = Recall()
-    first, last = (problem.held_out(cell)["gain"] for cell in (problem.cell(0), module.best))
+    first, last = (problem.held_out(V)["gain"] for V in (problem.start(0), module.best))
     assert last > first / 2 and float(module.best_gain) == pytest.approx(last)  # half the error; chance is 0.38
     algorithm, made_by, measured = module.result("mine")
     assert algorithm.name == "mine" and made_by["steps"] == 140 and measured is not None
@@ -93,8 +94,10 @@ def test_a_run_that_was_stopped_comes_to_the_same_end(outer: str, tmp_path: Path
     fit(tmp_path / "stopped", 4, stop=StopAfter(1), outer=outer, population=4)
     resumed = fit(tmp_path / "stopped", 4, resume=True, outer=outer, population=4)
     assert resumed.taken == straight.taken == 28
-    for one, other in zip((*straight.cell, *straight.best), (*resumed.cell, *resumed.best), strict=True):
-        assert torch.equal(one, other)
+    for name in Cell._fields:
+        assert torch.equal(straight.current[name], resumed.current[name]) and torch.equal(
+            straight.best[name], resumed.best[name]
+        )
     with pytest.raises(MisconfigurationException, match="another recipe: seed differ"):
         fit(tmp_path / "stopped", 4, resume=True, outer=outer, population=4, seed=1)
 
@@ -104,22 +107,22 @@ def test_it_goes_on_from_an_algorithm(tmp_path: Path) -> None:
     path = tmp_path / "mine.safetensors"
     checkpoints.save(Emergent("", cell, card={"kind": "meta-learned"}), path, made_by={"command": "a test"})
     module = SequenceModule(Recall(), start=str(path))
-    assert all(torch.equal(own, theirs) for own, theirs in zip(module.cell, cell, strict=True))
+    assert all(torch.equal(own, theirs) for own, theirs in zip(module.current.values(), cell, strict=True))
     assert module.recipe["start"] == "mine"
-    with pytest.raises(checkpoints.CheckpointError, match="family 'cellular', but expected was"):
+    with pytest.raises(ValueError, match=r"start should have tensors .*, but 'backprop' has"):
         SequenceModule(Recall(), start="backprop")
 
 
 def test_evolution_estimates_the_gradient() -> None:
     problem = Recall()
-    cell, episode = problem.cell(0), problem.episode(0, 0.0, 0)
-    loss, exact, after = bptt(cell, episode, episode.fresh(cell), 0)
+    V, episode = problem.start(0), problem.episode(0, 0.0, 0)
+    loss, exact, after = bptt(V, {}, episode, episode.fresh(V), 0)
     estimated_loss, estimate, estimated_after = evolution(
-        cell, episode, episode.fresh(cell), 0, pairs=2000, std=0.01, seed=0
+        V, {}, episode, episode.fresh(V), 0, pairs=2000, std=0.01, seed=0
     )
     assert loss == pytest.approx(estimated_loss)
     torch.testing.assert_close(after[0], estimated_after[0])
-    ours, theirs = (torch.cat([part.flatten() for part in parts]) for parts in (estimate, exact))
+    ours, theirs = (torch.cat([part.flatten() for part in parts.values()]) for parts in (estimate, exact))
     assert torch.cosine_similarity(ours, theirs, 0) > 0.9
     assert float(ours.norm() / theirs.norm()) == pytest.approx(1.0, abs=0.15)
 
@@ -127,15 +130,15 @@ def test_evolution_estimates_the_gradient() -> None:
 def test_a_segment_that_is_not_finite_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Told.run
 
-    def broken(self: Told, cell: Cell, state: Sequence[Tensor], segment: int) -> tuple[Tensor, Sequence[Tensor]]:
-        loss, after = run(self, cell, state, segment)
+    def broken(self: Told, V: Parameters, state: Sequence[Tensor], segment: int) -> tuple[Tensor, Sequence[Tensor]]:
+        loss, after = run(self, V, state, segment)
         return (loss * torch.nan if segment else loss), after
 
     monkeypatch.setattr(Told, "run", broken)
     monkeypatch.setattr(Recall, "held_out", lambda *_: {"gain": 0.0})
     module = fit(tmp_path, 2)
     assert module.skipped == 7 and module.number == 7
-    assert all(torch.isfinite(parameter).all() for parameter in module.cell)
+    assert all(torch.isfinite(parameter).all() for parameter in module.current.values())
 
 
 def test_settings_out_of_range(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from lightning_vsml.meta.sequences import streams
 from lightning_vsml.meta.sequences.learning import Learning, moving, unroll
 from lightning_vsml.meta.sequences.looks import Pool, Stream, stream
 from lightning_vsml.meta.sequences.streams import Streams
+from lightning_vsml.ticks import Cell
 
 
 def images(n: int = 400) -> tuple[torch.Tensor, torch.Tensor]:
@@ -34,8 +35,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Streams:
 
 def test_a_unroll_is_what_a_model_does(small: Streams) -> None:
     """Meta-training and use are the same computation: a user's perceptron, one example after another."""
-    cell = small.cell(3)
-    algorithm = Emergent("", cell)
+    V = small.start(3)
+    algorithm = Emergent("", Cell(**V))
     examples = Stream(torch.randn(6, 1, 7), torch.randint(3, (6, 1)))
     model = nn.Sequential(nn.Linear(7, 4), nn.ReLU(), nn.Linear(4, 3))
     with attach(model, algorithm) as synapses:
@@ -56,11 +57,11 @@ def test_gradients_are_those_of_the_readable_tick(small: Streams) -> None:
     episode = small.episode(1, 1.0, 0)
     found = []
     for ticks in ("native", "reference"):
-        cell = type(small.cell(0))(*(parameter.double().requires_grad_() for parameter in small.cell(0)))
-        algorithm = Emergent("", cell, ticks=ticks)
+        V = {name: parameter.double().requires_grad_() for name, parameter in small.start(0).items()}
+        algorithm = Emergent("", Cell(**V), ticks=ticks)
         part = Stream(episode.examples.x[: episode.steps].double(), episode.examples.y[: episode.steps])
-        loss = unroll(algorithm, episode.fresh(cell), part)[0].mean()
-        found.append(torch.autograd.grad(loss, cell, allow_unused=True))
+        loss = unroll(algorithm, episode.fresh(V), part)[0].mean()
+        found.append(torch.autograd.grad(loss, list(V.values()), allow_unused=True))
     for own, readable in zip(*found, strict=True):
         if readable is not None:
             torch.testing.assert_close(own, readable, rtol=1e-6, atol=1e-9)
@@ -70,8 +71,8 @@ def test_episodes_follow_from_number_progress_and_seed(small: Streams) -> None:
     one, same, other = (small.episode(number, 0.5, 7) for number in (3, 3, 4))
     assert torch.equal(one.examples.x, same.examples.x) and one.sizes == same.sizes
     assert one.examples.x.shape != other.examples.x.shape or not torch.equal(one.examples.x, other.examples.x)
-    cell = small.cell(0)
-    for a, b in zip(one.fresh(cell), same.fresh(cell), strict=True):
+    V = small.start(0)
+    for a, b in zip(one.fresh(V), same.fresh(V), strict=True):
         assert torch.equal(a, b)
 
 
@@ -87,10 +88,10 @@ def test_tasks_grow(small: Streams) -> None:
 
 def test_segments_go_on_where_the_last_one_ended(small: Streams) -> None:
     episode = next(e for e in (small.episode(n, 1.0, 0) for n in range(40)) if e.segments > 1)
-    cell = small.cell(0)
-    first, state = episode.run(cell, episode.fresh(cell), 0)
-    second, _ = episode.run(cell, state, 1)
-    whole = unroll(Emergent("", cell), episode.fresh(cell), episode.examples)[0][: 2 * episode.steps].mean()
+    V = small.start(0)
+    first, state = episode.run(V, episode.fresh(V), 0)
+    second, _ = episode.run(V, state, 1)
+    whole = unroll(Emergent("", Cell(**V)), episode.fresh(V), episode.examples)[0][: 2 * episode.steps].mean()
     torch.testing.assert_close((first + second) / 2, whole / torch.tensor(float(episode.sizes[-1])).log())
 
 
@@ -142,22 +143,22 @@ def test_a_limited_number_of_tasks(small: Streams) -> None:
 
 
 def test_held_out_streams(small: Streams) -> None:
-    found = small.held_out(small.cell(0))
+    found = small.held_out(small.start(0))
     assert {"gain", "mnist_7x7/accuracy", "mnist_14x14/loss_5_20"} <= set(found)
     assert found["gain"] == pytest.approx(-sum(v for k, v in found.items() if "/loss_" in k) / 4)
-    assert found == small.held_out(small.cell(0))
+    assert found == small.held_out(small.start(0))
     del small._validation
     small.hard = 0.5
-    assert {"mnist_7x7/accuracy", "mnist_7x7_blended/accuracy"} <= set(small.held_out(small.cell(0)))
+    assert {"mnist_7x7/accuracy", "mnist_7x7_blended/accuracy"} <= set(small.held_out(small.start(0)))
 
 
 def test_hidden_layers_thaw(small: Streams) -> None:
-    small.deep, small.thaw, cell = 1.0, (0.2, 0.8), small.cell(0)
+    small.deep, small.thaw, V = 1.0, (0.2, 0.8), small.start(0)
     moved = []
     for progress in (0.1, 0.5, 0.9):
         episode = small.episode(5, progress, 0)
-        fresh = episode.fresh(cell)
-        _, (hidden, last) = episode.run(cell, fresh, 0)
+        fresh = episode.fresh(V)
+        _, (hidden, last) = episode.run(V, fresh, 0)
         assert not torch.equal(last, fresh[1])
         moved.append(float((hidden - fresh[0]).norm()))
     assert moved[0] == 0 < moved[1] < moved[2] / 5
@@ -165,21 +166,21 @@ def test_hidden_layers_thaw(small: Streams) -> None:
 
 
 def test_first_examples_may_weigh_more_at_the_end(small: Streams) -> None:
-    small.early, cell = 0.5, small.cell(0)
+    small.early, V = 0.5, small.start(0)
     for progress, early in ((0.7, 0.0), (0.8, 0.5)):
         episode = next(e for e in (small.episode(n, progress, 0) for n in range(40)) if e.segments > 1)
-        _, state = episode.run(cell, episode.fresh(cell), 0)
+        _, state = episode.run(V, episode.fresh(V), 0)
         steps = episode.steps
         part = Stream(episode.examples.x[steps : 2 * steps], episode.examples.y[steps : 2 * steps])
-        each = unroll(Emergent("", cell), state, part)[0].mean(1)
+        each = unroll(Emergent("", Cell(**V)), state, part)[0].mean(1)
         weights = (1 + torch.arange(steps, 2 * steps) / 10) ** -early
         expected = (each * weights).mean() / torch.tensor(float(episode.sizes[-1])).log()
-        torch.testing.assert_close(episode.run(cell, state, 1)[0], expected)
+        torch.testing.assert_close(episode.run(V, state, 1)[0], expected)
 
 
 def test_chance_is_one() -> None:
     episode = Learning(Stream(torch.randn(4, 3, 5), torch.randint(6, (4, 3))), (5, 6), 4, 1, 0)
-    quiet = type(initial(4, 2))(*(torch.zeros_like(p) for p in initial(4, 2)))
+    quiet = {name: torch.zeros_like(p) for name, p in initial(4, 2)._asdict().items()}
     assert float(episode.run(quiet, episode.fresh(quiet), 0)[0]) == pytest.approx(1.0)
 
 

@@ -1,0 +1,308 @@
+"""MPLP: an ordinary forward pass; backwards every node sends messages by a rule of its kind, and parameters update.
+
+Randazzo, Niklasson, Mordvintsev 2020 (arXiv 2007.00970), with its equation numbers. Nodes are weights, biases,
+activations and losses. What their rules are fed is standardised by statistics that were recorded before meta-training;
+messages that meet and updates of samples are averaged (eqs. 8 and 9).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lightning_vsml.algorithms.base import Across, Algorithm, family
+from lightning_vsml.algorithms.change import Change
+from lightning_vsml.algorithms.mplp import nodes
+from lightning_vsml.algorithms.mplp.nodes import Sizes
+from lightning_vsml.algorithms.parts import Reach
+from lightning_vsml.ticks import Layout, Site
+from lightning_vsml.ticks.plan.layout import Plane
+from lightning_vsml.ticks.sites import Rows
+
+SHARING = ("tensor", "kind", "statistics")
+STEP = 0.2  # an update is at most this, in units of 1 / sqrt(fan-in), until meta-training changes it
+
+Recording = dict[str, list[tuple[Tensor, Tensor]]]  # mean and variance by name, of every use
+
+
+@family
+@dataclass(frozen=True, eq=False)
+class MPLP(Algorithm):
+    """A learned message passing protocol.
+
+    Args:
+        name: how tables and messages call it.
+        V: tensors by name: networks of nodes, ``kind.network.W0``; statistics of what they are fed,
+            ``kind.statistics.input``, ``(2, numbers)``: mean and standard deviation; and of parameters' updates
+            ``kind.offset`` and ``kind.scale``, the logarithm of a factor.
+        sizes: of networks and messages.
+        kinds: of nodes without parameters that it has rules for.
+        sharing: ``"tensor"``: each weight, bias and activation has rules of its own; ``"kind"``: rules are those of
+            the kind, statistics and scales those of the tensor; ``"statistics"``: these are shared as well, so that it
+            runs on any model.
+        places: how many layers a model has to have, where something is not shared.
+        card: where it comes from and what it was measured at.
+
+    Raises:
+        ValueError: unknown sharing or kinds, or tensors are missing.
+    """
+
+    family: ClassVar[str] = "mplp"
+    readable: ClassVar[bool] = True
+    chained: ClassVar[bool] = True
+
+    name: str
+    V: Mapping[str, Tensor] = field(repr=False)
+    sizes: Sizes
+    kinds: tuple[str, ...]
+    sharing: str = "statistics"
+    places: int = 0
+    card: dict[str, Any] = field(default_factory=dict, repr=False)
+    place: int = 0
+    recording: Recording | None = field(default=None, repr=False)
+    ticks: str = field(default="auto", init=False)
+    lr: float = field(default=1.0, init=False)
+    reach: Reach = field(default_factory=Reach, init=False)
+
+    def __post_init__(self) -> None:
+        if self.sharing not in SHARING:
+            raise ValueError(f"sharing should be one of {', '.join(map(repr, SHARING))}, got {self.sharing!r}.")
+        known = (*nodes.ACTIVATIONS, *nodes.LOSSES)
+        if others := sorted(set(self.kinds) - set(known)):
+            raise ValueError(f"kinds should be of {', '.join(known)}, got {', '.join(others)}.")
+
+    @property
+    def units(self) -> int:
+        """Numbers of a synapse: the parameter, and its hidden state."""
+        return 1 + self.sizes.carry
+
+    @property
+    def size(self) -> int:
+        """|V_M|, the number of shared parameters; statistics, which are not trained, do not count."""
+        return sum(tensor.numel() for name, tensor in self.V.items() if is_trained(name))
+
+    @property
+    def layout(self) -> Layout:
+        """The parameter, then the hidden state."""
+        planes = (Plane(1, 0, 1.0, True), *(Plane(0, unit, 1.0, False) for unit in range(self.sizes.carry)))
+        h = tuple((1 + unit, 1.0) for unit in range(self.sizes.carry)) or (None,)
+        return Layout(planes, (h, ((0, 1.0), *[None] * (len(h) - 1))))
+
+    def recorder(self, recording: Recording) -> "MPLP":
+        """The same, which standardises by statistics of what it is fed, and notes these."""
+        return replace(self, recording=recording)
+
+    def of_layer(self, place: int, places: int) -> "MPLP":
+        """The rules of a layer.
+
+        Raises:
+            ValueError: not everything is shared, and the model has another number of layers.
+        """
+        if self.sharing != "statistics" and places != self.places:
+            raise ValueError(
+                f"{self.name!r} shares by {self.sharing!r}: some of it belongs to each of {self.places} layers, but "
+                f'the model has {places}. Choose one that shares by "statistics", which runs on any model.'
+            )
+        return replace(self, place=place)
+
+    # --- what nodes do
+
+    def begin(self, weights: Tensor) -> Tensor:
+        """The parameters, and hidden states of 0: ``(G, A, B)`` -> ``(1 + K, G, A, B)``."""
+        return torch.cat([weights.unsqueeze(0), weights.new_zeros(self.sizes.carry, *weights.shape)])
+
+    def decode(self, state: Tensor) -> Tensor:
+        """The parameters: ``(1 + K, G, A, B)`` -> ``(G, A, B)``."""
+        return state[0]
+
+    def overwrite(self, state: Tensor, weights: Tensor) -> Tensor:
+        """Other parameters, the same hidden states."""
+        return torch.cat([weights.to(state).unsqueeze(0), state[1:]])
+
+    def send(self, state: Tensor, x: Tensor | Site) -> list[Tensor]:
+        """The layer's output, as ever."""
+        site = _site(state, x)
+        return [site.forward(site.x, 1.0, site.select(state)[0], 1.0)]
+
+    def learn(
+        self,
+        state: Tensor,
+        x: Tensor | Site,
+        e: Tensor,
+        samples: int,
+        sent: Sequence[Tensor] | None = None,
+        message: bool = True,
+    ) -> tuple[Change, Tensor]:
+        """Messages from behind, as rows ``(R, G, B, M)`` -> the change summed over rows, and messages back, which are
+        averaged over outputs, ``(R, G, A, M)`` without the bias.
+        """
+        site = _site(state, x)
+        rows = site.as_rows(site.x)
+        R, G, A = rows.shape
+        if not R:
+            return Change(torch.zeros_like(state), 0), e.new_zeros(R, G, A, self.sizes.messages)
+        grain = A**0.5  # parameters count in units of 1 / sqrt(fan-in)
+        changes, back = [], e.new_zeros(R, G, A, self.sizes.messages)
+        for kind, part in (("weight", state[:, :, :A]), ("bias", state[:, :, A:])):
+            if not part.numel():
+                continue
+            fed = {"message": e.unsqueeze(2), "parameter": (part[0] * grain).unsqueeze(0).unsqueeze(-1)}
+            if kind == "weight":
+                fed["input"] = rows.reshape(R, G, A, 1, 1)
+            carry = part[1:].movedim(0, -1).unsqueeze(0) if self.sizes.carry else None
+            parts = [self._standardised(kind, name, fed[name]) for name in nodes.inputs(kind)]
+            M, wanted = self.sizes.messages, message and kind == "weight"
+            told, update, after = nodes.run(self.V, self._key(kind), parts, M, carry, wanted)
+            assert update is not None
+            moved = self._scaled(kind, update) / grain
+            planes = [moved.sum(0).movedim(-1, 0)]
+            if carry is not None and after is not None:
+                planes.append((after - carry).sum(0).movedim(-1, 0))
+            changes.append(torch.cat(planes))
+            if wanted:
+                back = told.mean(3)
+        return Change(torch.cat(changes, 2), R), back
+
+    def commit(self, state: Tensor, change: Change) -> Tensor:
+        """Moved by the mean over rows (eq. 8)."""
+        return state + change.planes / max(change.rows, 1)
+
+    def across(self, function: str) -> Across:
+        """Activations and losses that it has rules for send messages of their own; all else is differentiated."""
+        return Across.RULE if function in self.kinds else Across.DERIVATIVE
+
+    def respond(self, function: str, x: Tensor, m: Tensor) -> Tensor:
+        """An activation's message: its inputs ``(...)``, what came from behind ``(..., M)`` -> ``(..., M)``."""
+        parts = {"message": m.reshape(-1, m.shape[-1]), "input": x.reshape(-1, 1)}
+        return self._answer(function, parts).view(m.shape)
+
+    def judge(self, function: str, y: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        """A loss's message (eq. 6: what it is sent is the loss itself): outputs, targets -> ``(..., M)``.
+
+        Args:
+            function: ``"cross_entropy"`` or ``"mse_loss"``.
+            y: outputs of the model.
+            target: as the function takes it.
+            weight: derivative of what is minimised by the function's value, 1 where that is the loss itself.
+        """
+        if function == "cross_entropy":
+            loss = F.cross_entropy(y, target, reduction="none")
+            classes = 1 if y.dim() > 1 else 0
+            output = y.softmax(classes)
+            if not target.is_floating_point():
+                target = F.one_hot(target, y.shape[classes]).movedim(-1, classes).to(y)
+            loss = loss.unsqueeze(classes).expand_as(y)
+        else:
+            loss, output = (y - target).square(), y
+        parts = {"loss": loss * weight, "output": output, "error": target - output}
+        fed = {name: part.reshape(-1, 1) for name, part in parts.items()}
+        return self._answer(function, fed).view(*y.shape, -1)
+
+    def feedback(self, e: Tensor) -> Tensor:
+        """None for a loss without a rule.
+
+        Raises:
+            ValueError: says which have one.
+        """
+        raise ValueError(
+            f"{self.name!r} learns from what a loss tells it by a rule, and has rules for "
+            f"{', '.join(kind for kind in self.kinds if kind in nodes.LOSSES)} of one mapped layer's output alone."
+        )
+
+    def _answer(self, kind: str, fed: Mapping[str, Tensor]) -> Tensor:
+        parts = [self._standardised(kind, name, fed[name]) for name in nodes.inputs(kind)]
+        return nodes.respond(self.V, self._key(kind), parts)
+
+    def _key(self, kind: str, what: str = "rules") -> str:
+        """The name of a node's tensors."""
+        own = self.sharing == "tensor" or (self.sharing == "kind" and what == "statistics")
+        return f"{kind}.{self.place}" if own and kind not in nodes.LOSSES else kind
+
+    def _standardised(self, kind: str, name: str, part: Tensor) -> Tensor:
+        """By recorded statistics; or by its own, which are recorded."""
+        key = f"{self._key(kind, 'statistics')}.statistics.{name}"
+        if self.recording is None:
+            mean, std = self.V[key]
+        else:
+            over = tuple(range(part.dim() - 1))
+            mean, var = part.mean(over), part.var(over, correction=0)
+            self.recording.setdefault(key, []).append((mean, var))
+            std = standard_deviation(var)
+        return (part - mean) / std
+
+    def _scaled(self, kind: str, update: Tensor) -> Tensor:
+        key = self._key(kind, "statistics")
+        if self.recording is not None:
+            mean, var = update.mean(), update.var(correction=0)
+            self.recording.setdefault(f"{key}.offset", []).append((mean, var))
+            return (update - mean) * STEP
+        return (update - self.V[f"{key}.offset"]) * (STEP * self.V[f"{key}.scale"].exp())
+
+    # --- where it runs, and files
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "MPLP":
+        """The same with its tensors on ``device`` and in ``dtype``."""
+        return replace(self, V={name: tensor.to(device, dtype) for name, tensor in self.V.items()})
+
+    def on(self, ticks: str | None = None, tolerance: float | None = None) -> "MPLP":
+        """The same; there is one way to run it.
+
+        Raises:
+            ValueError: something else is asked for.
+        """
+        if tolerance is not None or ticks not in (None, "auto"):
+            raise ValueError(f"{self.name!r} has no ticks to choose, got ticks={ticks!r}, tolerance={tolerance}.")
+        return self
+
+    def tensors(self) -> dict[str, Tensor]:
+        """V by name."""
+        return {name: tensor.detach().cpu().contiguous() for name, tensor in self.V.items()}
+
+    def settings(self) -> dict[str, Any]:
+        """Sizes, and what is shared."""
+        return {
+            "sizes": {**self.sizes._asdict(), "hidden": list(self.sizes.hidden), "parameters": self.size},
+            "kinds": list(self.kinds),
+            "sharing": self.sharing,
+            "places": self.places,
+        }
+
+    @classmethod
+    def assemble(cls, card: dict[str, Any], tensors: dict[str, Tensor]) -> "MPLP":
+        """From a card and the tensors beside it."""
+        sizes = card["sizes"]
+        own = Sizes(int(sizes["messages"]), int(sizes["carry"]), tuple(sizes["hidden"]))
+        return cls(card["name"], tensors, own, tuple(card["kinds"]), card["sharing"], int(card["places"]), card)
+
+
+def fresh(
+    sizes: Sizes, kinds: Sequence[str], sharing: str, places: int, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Networks of all nodes of a model of so many layers, where meta-training begins."""
+    V: dict[str, Tensor] = {}
+    for kind in (*nodes.PARAMETERS, *kinds):
+        own = sharing == "tensor" and kind not in nodes.LOSSES
+        count = places if kind in nodes.PARAMETERS else places - 1
+        for prefix in [f"{kind}.{place}" for place in range(count)] if own else [kind]:
+            V |= nodes.fresh(kind, prefix, sizes, generator)
+    return V
+
+
+def is_trained(name: str) -> bool:
+    """Whether meta-training changes a tensor."""
+    return ".statistics." not in name and not name.endswith(".offset")
+
+
+def standard_deviation(variance: Tensor) -> Tensor:
+    """1 for what is constant."""
+    return torch.where(variance > 1e-12, variance, torch.ones_like(variance)).sqrt()
+
+
+def _site(state: Tensor, x: Tensor | Site) -> Site:
+    G, A, B = state.shape[1:]
+    if isinstance(x, Site):
+        return x
+    return Rows(x, (G, A, B), x.shape[2] < A)
