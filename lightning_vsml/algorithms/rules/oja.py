@@ -27,7 +27,7 @@ class Oja(Rule):
     family: ClassVar[str] = "oja"
     silent: ClassVar[bool] = False  # weights decay whatever x is
 
-    lr: float = 0.01
+    lr: float = 0.003
 
     def move(self, site: Site, state: Tensor, e: Tensor, samples: int) -> Sequence[Tensor]:
         """lr (x y - y^2 w)."""

@@ -27,7 +27,7 @@ class ThreeFactor(Rule):
 
     family: ClassVar[str] = "three_factor"
 
-    lr: float = 0.1
+    lr: float = 0.01
 
     def third(self, e: Tensor) -> Tensor:
         """m, in the layout of outputs."""
