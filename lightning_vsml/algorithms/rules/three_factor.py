@@ -22,7 +22,8 @@ class ThreeFactor(Rule):
     """``dw_ab = lr mean(m_b x_a y_b)`` with the error as the third factor, m = e; back goes ``sum_b e_b w_ab``.
 
     It is gradient descent with the rate lr y_b: downhill where a neuron is active (y > 0), uphill where its output is
-    negative. So it asks for layers whose outputs matter only where they are positive, as before a ReLU.
+    negative. So it asks for layers whose outputs matter only where they are positive, as before a ReLU; a single layer
+    of logits diverges.
     """
 
     family: ClassVar[str] = "three_factor"

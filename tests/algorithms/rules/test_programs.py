@@ -79,3 +79,8 @@ def test_in_a_model(name: str) -> None:
         nets.append(net)
     for ours, theirs in zip(nets[1].parameters(), nets[0].parameters(), strict=True):
         assert difference(ours.detach(), theirs.detach()) < 1e-5
+
+
+def test_a_trace_that_would_fade_at_once() -> None:
+    with pytest.raises(ValueError, match="lr should be between 0 and 1"):
+        RULE_PROGRAMS["plasticity"](lr=1.0)
