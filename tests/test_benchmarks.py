@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import rules
 import torch
 from baselines import GRIDS, NearestMean, nearest_neighbour
 from comparison import Contender, Run, first_step, in_window, table
@@ -18,6 +19,7 @@ from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from streams import nearest
 from torch import nn
 
+from lightning_vsml.algorithms.rules import RULES
 from lightning_vsml.lab.curves import batches, learning_curves
 from lightning_vsml.lab.datasets import Images
 from lightning_vsml.lab.networks import Dense, Network
@@ -183,6 +185,15 @@ def test_fixed_weights_as_a_user_runs_it(tmp_path: Path) -> None:
     assert all(float(rows[name]["mse"]) < mse for name, mse in paper.items())
     assert int(rows["XOR"]["cycles"]) <= 20 and "semilinear_64" in rows
     assert (tmp_path / "logs" / "fixed_weight" / "fixed_weight.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_local_rules(images: Images, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every row that a run has, on images too few to learn from."""
+    monkeypatch.setattr(rules, "VALIDATION", 10)
+    found = {(experiment, figure): value for experiment, figure, value in rules.rows(images, steps=3, seeds=1)}
+    assert {experiment for experiment, _ in found} == {"backprop", *RULES}
+    assert found["plasticity", "missing bits that are recalled"] > 0.95
+    assert found["plasticity", "missing bits that are recalled without a trace"] == 0.5
 
 
 def test_wrong_arguments_are_errors(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ output; a *learning tick* sees the same inputs and, from behind, the error, and 
 leaves no trace in the state.
 """
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from lightning_vsml.algorithms.base import Across, Algorithm, family
 from lightning_vsml.algorithms.change import Change
+from lightning_vsml.algorithms.noise import noise
 from lightning_vsml.algorithms.parts import Reach
 from lightning_vsml.ticks import Cell, Layout, Site
 from lightning_vsml.ticks.dense import TICKS, Ticked, tick
@@ -100,13 +100,8 @@ class Emergent(Algorithm):
         return Layout(planes, (h, c))
 
     def begin(self, weights: Tensor) -> Tensor:
-        """Noise of its own for every layer: seeded by the layer's initial weights, so that it is what the user's seed
-        makes it, and the same for all processes that begin with the same model. ``(G, A, B)`` -> ``(2N, G, A, B)``.
-        """
-        content = weights.detach().to("cpu", torch.float32).contiguous().numpy().tobytes()
-        seed = int.from_bytes(hashlib.sha256(content).digest()[:7], "little")
-        noise = torch.randn(2 * self.units, *weights.shape, generator=torch.Generator().manual_seed(seed))
-        return (noise * self.std).to(self.cell.W)
+        """Noise of its own for every layer: ``(G, A, B)`` -> ``(2N, G, A, B)``."""
+        return (noise(weights, 2 * self.units) * self.std).to(self.cell.W)
 
     def forward_tick(self, state: Tensor, m_f: Tensor) -> Tensor:
         """Messages of inputs ``(G, A, M)`` -> messages of outputs ``(G, B, M)``."""

@@ -12,13 +12,13 @@ from lightning_vsml.algorithms.cellular import LearningAlgorithm
 from lightning_vsml.algorithms.parts import Codec, Protocol, Reach
 from lightning_vsml.ticks import Cell, Tick
 
-_I, _F, _G, _O = range(4)  # where the gates stand in the last dimension of a cell's parameters
-_OPEN, _SHUT = 60.0, -60.0  # sigm(60) is 1 - 9e-27: 1 exactly in float64
+I, F, G, O = range(4)  # where the gates stand in the last dimension of a cell's parameters
+OPEN, SHUT = 60.0, -60.0  # sigm(60) is 1 - 9e-27: 1 exactly in float64
 
 # So fine that gates stay in their linear part for whatever a network computes; as products ticks do not lose by it,
 # and one by one they run in float64. Powers of two, so that nothing is rounded on the way. docs/how_it_works.md has
 # the measurement.
-_CONSTANTS = {"scale": 2.0**28, "eps": 2.0**-20, "zeta": 2.0**-32, "k": 2.0**20}
+CONSTANTS = {"scale": 2.0**28, "eps": 2.0**-20, "zeta": 2.0**-32, "k": 2.0**20}
 
 
 def backprop(
@@ -75,7 +75,7 @@ def backprop(
         ValueError: a constant is not positive.
     """
     given = {"scale": scale, "eps": eps, "zeta": zeta, "k": k}
-    constants = _CONSTANTS | {name: value for name, value in given.items() if value is not None}
+    constants = CONSTANTS | {name: value for name, value in given.items() if value is not None}
     for name, value in {"lr": lr, **constants}.items():
         if not value > 0:
             raise ValueError(f"{name} should be positive, got {value}.")
@@ -84,17 +84,17 @@ def backprop(
     N = 5
     W, V, U, b = (torch.zeros(rows, 4, N, dtype=torch.float64) for rows in (N, 2, 1, 1))
     for weight, sign in ((0, 1.0), (1, -1.0)):
-        b[0, _I, weight] = b[0, _F, weight] = _OPEN
-        W[2, _G, weight] = W[3, _G, weight] = lr * k / (scale * eps)  # rho
-        V[0, _O, weight] = sign * 2 / k
-        U[0, _O, weight] = sign * 2 * eps
-        W[weight, _G, 4] = sign * zeta * scale / eps
+        b[0, I, weight] = b[0, F, weight] = OPEN
+        W[2, G, weight] = W[3, G, weight] = lr * k / (scale * eps)  # rho
+        V[0, O, weight] = sign * 2 / k
+        U[0, O, weight] = sign * 2 * eps
+        W[weight, G, 4] = sign * zeta * scale / eps
     for product, sign in ((2, 1.0), (3, -1.0)):
-        b[0, _F, product], b[0, _O, product] = _SHUT, _OPEN
-        V[1, _I, product] = sign * 2 / k
-        U[0, _G, product] = sign * eps
-    b[0, _F, 4] = _SHUT
-    V[1, _I, 4], V[1, _O, 4] = 2 / k, -2 / k
+        b[0, F, product], b[0, O, product] = SHUT, OPEN
+        V[1, I, product] = sign * 2 / k
+        U[0, G, product] = sign * eps
+    b[0, F, 4] = SHUT
+    V[1, I, 4], V[1, O, 4] = 2 / k, -2 / k
 
     def column(*entries: float) -> Tensor:
         return torch.tensor(entries, dtype=torch.float64)
