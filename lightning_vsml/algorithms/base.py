@@ -7,7 +7,7 @@ this interface alone.
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Any, ClassVar, TypeVar
 
@@ -29,6 +29,27 @@ class Across(Enum):
     NOT = "not at all"
 
 
+class Pace(Enum):
+    """What a learning rate scales."""
+
+    FEEDBACK = "feedback, as it enters the layers"
+    CHANGE = "what changes"
+    NONE = "nothing: there is no learning rate"
+
+
+_ELEMENTWISE = (
+    "alpha_dropout celu clamp clone contiguous dropout dropout1d dropout2d dropout3d elu feature_alpha_dropout float "
+    "gelu hardsigmoid hardswish hardtanh leaky_relu logsigmoid mish relu relu6 rrelu selu sigmoid silu softplus "
+    "softshrink softsign tanh tanhshrink threshold to type"
+)
+_SHAPING = (
+    "avg_pool1d avg_pool2d avg_pool3d flatten getitem mean movedim mT permute reshape squeeze swapaxes T transpose "
+    "unflatten unsqueeze view"
+)
+ELEMENTWISE, SHAPING = frozenset(_ELEMENTWISE.split()), frozenset(_SHAPING.split())
+"""Functions of a model, by their names."""
+
+
 class Algorithm(ABC):
     """A learning algorithm (V_M and how to run it). Pure functions, state in, state out.
 
@@ -40,8 +61,9 @@ class Algorithm(ABC):
             If not, states begin as noise.
         chained: whether messages between layers are its own, with as many numbers as it likes, and no gradients:
             :meth:`across` says how they go through a model.
+        pace: what the learning rate scales.
         name: how tables and messages call it.
-        lr: the learning rate that its feedback is scaled for.
+        lr: the learning rate that it has by itself.
         reach: magnitudes beyond which the learner warns.
         card: where it comes from and what it was measured at.
         ticks: name of the tick implementation, or ``"auto"``.
@@ -50,6 +72,7 @@ class Algorithm(ABC):
     family: ClassVar[str]
     readable: ClassVar[bool]
     chained: ClassVar[bool] = False
+    pace: ClassVar[Pace] = Pace.FEEDBACK
     name: str
     lr: float
     reach: Reach
@@ -139,8 +162,10 @@ class Algorithm(ABC):
         """
         return None
 
-    def respond(self, function: str, x: Tensor, m: Tensor) -> Tensor:
-        """Its rule for an activation: inputs ``(...)``, messages from behind ``(..., M)`` -> messages back."""
+    def respond(self, function: str, x: Tensor, m: Tensor, derived: Callable[[Tensor], Tensor]) -> Tensor:
+        """Its rule for an activation: inputs ``(...)``, messages from behind ``(..., M)`` -> messages back; ``derived``
+        multiplies by the function's derivative.
+        """
         raise NotImplementedError
 
     def judge(self, function: str, y: Tensor, target: Tensor, weight: Tensor) -> Tensor:

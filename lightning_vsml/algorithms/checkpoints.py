@@ -22,12 +22,13 @@ from lightning_vsml.algorithms.cellular import LearningAlgorithm
 from lightning_vsml.algorithms.emergent import Emergent
 from lightning_vsml.algorithms.files import replace_file
 from lightning_vsml.algorithms.meta_rnn import MetaRNN
+from lightning_vsml.algorithms.mplp import MPLP
 from lightning_vsml.algorithms.rules import RULES
 
 FORMAT = "lightning_vsml"
 VERSION = 5  # of the files; a reader takes this and all older versions
 # 2: ticks have "own"; 3: "positions"; 4: "fine", "tolerance", a reach of weights; 5: "family"
-SHIPPED = (LearningAlgorithm, Emergent, MetaRNN, *RULES.values())  # families that come with the package
+SHIPPED = (LearningAlgorithm, Emergent, MetaRNN, MPLP, *RULES.values())  # families that come with the package
 KINDS = ("constructed", "cloned", "meta-learned")
 
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from lightning_vsml.algorithms.base import Across, Algorithm, family
+from lightning_vsml.algorithms.base import ELEMENTWISE, SHAPING, Across, Algorithm, Pace, family
 from lightning_vsml.algorithms.change import Change
 from lightning_vsml.algorithms.noise import noise
 from lightning_vsml.algorithms.parts import Reach
@@ -23,16 +23,6 @@ from lightning_vsml.ticks import Cell, Layout, Site
 from lightning_vsml.ticks.dense import TICKS, Ticked, tick
 from lightning_vsml.ticks.plan.layout import Plane
 
-_ELEMENTWISE = (
-    "alpha_dropout celu clamp clone contiguous dropout dropout1d dropout2d dropout3d elu feature_alpha_dropout float "
-    "gelu hardsigmoid hardswish hardtanh leaky_relu logsigmoid mish relu relu6 rrelu selu sigmoid silu softplus "
-    "softshrink softsign tanh tanhshrink threshold to type"
-)
-_SHAPING = (
-    "avg_pool1d avg_pool2d avg_pool3d flatten getitem mean movedim mT permute reshape squeeze swapaxes T transpose "
-    "unflatten unsqueeze view"
-)
-ELEMENTWISE, SHAPING = frozenset(_ELEMENTWISE.split()), frozenset(_SHAPING.split())
 STATES = 2**24  # numbers of a merged state times rows that are computed at once: 64 MB in float32
 
 
@@ -60,6 +50,7 @@ class Emergent(Algorithm):
     family: ClassVar[str] = "emergent"
     readable: ClassVar[bool] = False
     chained: ClassVar[bool] = True
+    pace: ClassVar[Pace] = Pace.NONE
     functions: ClassVar[frozenset[str]] = ELEMENTWISE | SHAPING
 
     name: str

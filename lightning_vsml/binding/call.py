@@ -26,8 +26,8 @@ class Use(NamedTuple):
             is wanted; gives dLoss/dInput.
         by_ticks: whether forward ticks compute the output, or the decoded weights.
         learn_messages: as ``learn``, where messages are the algorithm's own: use, site, the inputs' messages if they
-            are more than its values, messages and dLoss/dOutput from behind, whichever there is, as rows, and whether
-            messages back are wanted; gives these.
+            are more than its values, what it has sent, messages and dLoss/dOutput from behind, whichever there is, as
+            rows, and whether messages back are wanted; gives these.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Use(NamedTuple):
     samples: int
     learn: Callable[["Use", Site, list[Tensor] | None, Tensor, bool], Tensor | None]
     by_ticks: bool
-    learn_messages: Callable[["Use", Site, Tensor | None, Tensor | None, Tensor | None, bool], Tensor]
+    learn_messages: Callable[["Use", Site, Tensor | None, list[Tensor], Tensor | None, Tensor | None, bool], Tensor]
 
 
 class MappedCall(torch.autograd.Function):

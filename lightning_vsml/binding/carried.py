@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lightning_vsml.algorithms.base import Across
 from lightning_vsml.binding.judging import LOSSES, judge
-from lightning_vsml.binding.links import Link, operate, unchanged
+from lightning_vsml.binding.links import Link, Rule, operate, unchanged
 from lightning_vsml.binding.parameter import SynapticParameter, plainly
 
 _PLAIN = {"backward", "detach", "detach_", "register_hook", "requires_grad_", "retain_grad"}  # about the tensor itself
@@ -103,7 +103,7 @@ _IN_PLACE = (
 _MAY_BE_IN_PLACE = frozenset(_IN_PLACE.split())
 
 
-def _rule(across: Across, function: str, algorithm: Any, source: Link) -> Callable[[Tensor], Tensor] | None:
+def _rule(across: Across, function: str, algorithm: Any, source: Link) -> Rule | None:
     if across is Across.RULE:
         return partial(algorithm.respond, function, source.seen.detach())
     return None if across is Across.DERIVATIVE else unchanged

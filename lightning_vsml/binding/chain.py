@@ -117,8 +117,8 @@ class MessageCall(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)
         ctx.site, ctx.use, ctx.before, ctx.behind = site.at(None), use, before, behind
-        ctx.save_for_backward(seen, inputs)
-        (y, *_) = use.algorithm.send(use.state, site if inputs is None else inputs)
+        y, *own = use.algorithm.send(use.state, site if inputs is None else inputs)
+        ctx.save_for_backward(seen, inputs, *own)
         if inputs is None:
             return (y.clone() if y._is_view() else y,)
         sent = [site.rows_as_outputs(number) for number in y.unbind(-1)]
@@ -127,7 +127,7 @@ class MessageCall(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, g: Tensor | None, *_: None) -> tuple[None, ...]:
-        seen, inputs = ctx.saved_tensors
+        seen, inputs, *own = ctx.saved_tensors
         use, before, m = ctx.use, ctx.before, ctx.behind.take()
         site = ctx.site.at(seen)
         with plainly(), torch.autocast(seen.device.type, enabled=False):
@@ -135,11 +135,11 @@ class MessageCall(torch.autograd.Function):
                 _refuse(use, "its output feeds another layer, and the loss as well")
             if m is not None:
                 m = torch.stack([site.outputs_as_rows(number) for number in m.to(use.state.dtype).unbind(-1)], -1)
-            rows = None if m is None else m
             gradient = None if g is None else site.outputs_as_rows(g.to(use.state.dtype))
-            if rows is None and gradient is None:
+            if m is None and gradient is None:
                 return (None,) * 7
-            back = use.learn_messages(use, site, inputs, rows, gradient, before is not None)
+            sent = [seen, *own]  # of what was sent only what neurons told themselves counts
+            back = use.learn_messages(use, site, inputs, sent, m, gradient, before is not None)
             if before is not None:
                 before.mail.append(_to_inputs(site, back))
         return (None,) * 7

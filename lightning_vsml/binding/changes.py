@@ -10,6 +10,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from lightning_vsml.algorithms.base import Pace
 from lightning_vsml.algorithms.change import Change
 from lightning_vsml.binding.grids import Grid
 from lightning_vsml.binding.health import Health, NonFiniteError, is_finite
@@ -205,8 +206,9 @@ class Changes:
             if not rate:
                 continue
             algorithm, state = self.states.runs(name), self.states.current(name, thorough=False)
+            gain, fed = self.rates.gain(grid), algorithm.pace is Pace.FEEDBACK
             dense = gradient.to_dense() if gradient.is_sparse else gradient
-            e = grid.matrix(parameter, dense).to(state.dtype) * (-self.rates.gain(grid) / self.rates.loss_scale)
+            e = grid.matrix(parameter, dense).to(state.dtype) * (-(gain if fed else 1.0) / self.rates.loss_scale)
             self._about.add(id(parameter))
             part, n = state[:, :, grid.rows(parameter)], e.numel()
             site = Diagonal(e.new_ones(1, n), (n, 1, 1), False, dim=-1)
@@ -215,7 +217,8 @@ class Changes:
             finite = is_finite(e)  # infinities of a scaled loss are the scaler's business
             own, _ = algorithm.learn(part.reshape(len(state), n, 1, 1), site, e.reshape(1, n), 1, message=False)
             planes = torch.zeros_like(state)
-            planes[:, :, grid.rows(parameter)] = own.planes.view(part.shape) if finite else torch.inf
+            learned = own.planes if fed else own.planes * gain
+            planes[:, :, grid.rows(parameter)] = learned.view(part.shape) if finite else torch.inf
             self.pending[name] = self._together(name, self.pending.get(name), Change(planes, own.rows))
 
     def _averaged(self, names: list[str], mean: Mean) -> dict[str, Change]:

@@ -6,6 +6,7 @@ what a loss has that no rule stands for; it ends at the layer that the loss look
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -14,7 +15,8 @@ from torch import Tensor
 from lightning_vsml.algorithms.base import Algorithm
 from lightning_vsml.binding.parameter import plainly
 
-Rule = Callable[[Tensor], Tensor]  # messages behind a function -> messages before it
+Derivative = Callable[[Tensor], Tensor]  # a number behind a function -> times its derivative
+Rule = Callable[[Tensor, Derivative], Tensor]  # messages behind a function -> messages before it
 
 
 @dataclass
@@ -115,7 +117,7 @@ def operate(
     return output, link
 
 
-def unchanged(m: Tensor) -> Tensor:
+def unchanged(m: Tensor, derived: Derivative) -> Tensor:
     """The rule of what messages go around."""
     return m
 
@@ -125,12 +127,17 @@ def _leave(function: Function, m: Tensor) -> None:
     if function.rule is not None:
         first = function.sources[0]
         assert first is not None
-        first.mail.append(function.rule(m))
+        first.mail.append(function.rule(m, partial(_first, function)))
         return
     numbers = [_derived(function, number.to(function.output.dtype)) for number in m.unbind(-1)]
     for source, parts in zip(function.sources, zip(*numbers, strict=True), strict=True):
         if source is not None and parts[0] is not None:
             source.mail.append(torch.stack(parts, -1).to(m.dtype))
+
+
+def _first(function: Function, g: Tensor) -> Tensor:
+    found = _derived(function, g)[0]
+    return torch.zeros_like(function.inputs[0]) if found is None else found
 
 
 def _derived(function: Function, g: Tensor) -> tuple[Tensor | None, ...]:

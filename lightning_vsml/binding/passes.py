@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_vsml.algorithms.base import Pace
 from lightning_vsml.binding import chain
 from lightning_vsml.binding.call import MappedCall, Use
 from lightning_vsml.binding.changes import Changes
@@ -97,12 +98,15 @@ class Passes:
             return self.gradients.learn(use, site, g, wanted)
         algorithm, rates = use.algorithm, self.changes.rates
         gain = rates.gain(use.grid)
-        scale = use.samples * (gain or 1.0) / rates.loss_scale  # with a gain of 0 messages still flow
+        fed = algorithm.pace is Pace.FEEDBACK
+        scale = use.samples * ((gain or 1.0) if fed else 1.0) / rates.loss_scale  # with a gain of 0 messages still flow
         exact, _ = algorithm.exact_calls()
         e = g.to(use.state.dtype) * -scale  # e = -S dLoss/dy, times the gain
         needed = wanted or (self.measurements is not None and self.measurements.cosines)
         sent = None if own is None else [g, *own]  # of what was sent only what neurons told themselves counts
         change, message = algorithm.learn(use.state, site, e, use.samples, sent, needed)
+        if not fed and gain != 1:
+            change.planes.mul_(gain)
         now, reason = algorithm.exact_calls()
         if now > exact:
             self.exact_ticks[use.name] = reason
@@ -112,7 +116,14 @@ class Passes:
         return message / -scale if wanted else None
 
     def _learn_messages(
-        self, use: Use, site: Site, inputs: Tensor | None, m: Tensor | None, g: Tensor | None, wanted: bool
+        self,
+        use: Use,
+        site: Site,
+        inputs: Tensor | None,
+        sent: list[Tensor],
+        m: Tensor | None,
+        g: Tensor | None,
+        wanted: bool,
     ) -> Tensor:
         """The way back through a use by messages of the algorithm's own, as rows; returns the messages back."""
         behind = m
@@ -123,11 +134,14 @@ class Passes:
             except ValueError as error:
                 raise GraphError(f"layer {use.name!r}: {error}") from None
         change, back = use.algorithm.learn(
-            use.state, site if inputs is None else inputs, behind, use.samples, message=wanted
+            use.state, site if inputs is None else inputs, behind, use.samples, sent, wanted
         )
+        gain = self.changes.rates.gain(use.grid) if use.algorithm.pace is Pace.CHANGE else 1.0
+        if gain != 1:
+            change.planes.mul_(gain)
         self.end()
         if torch._C._will_engine_execute_node(self._node):
-            self._note(use, site, behind, back, change, True)
+            self._note(use, site, behind, back, change, bool(gain))
         return back
 
     def _note(self, use: Use, site: Site, e: Tensor, message: Tensor, change: Any, learns: bool) -> None:

@@ -8,7 +8,7 @@ from numbers import Real
 from torch import nn
 
 from lightning_vsml.algorithms import checkpoints
-from lightning_vsml.algorithms.base import Algorithm
+from lightning_vsml.algorithms.base import Algorithm, Pace
 from lightning_vsml.binding.mapping import UNMAPPED
 
 FORWARD = ("cell", "module")
@@ -29,7 +29,7 @@ def algorithm_of(algorithm: str | os.PathLike[str] | Algorithm) -> Algorithm:
 def check_chained(
     algorithm: Algorithm, lr: float | None, forward: str, optimizer: Sequence[str] = (), unmapped: str = "synapse"
 ) -> None:
-    """Refuse settings that are about gradients, for an algorithm whose messages are none.
+    """Refuse settings that are about gradients, for an algorithm whose messages are none, and rates that nothing has.
 
     Raises:
         ValueError: names the setting.
@@ -37,7 +37,7 @@ def check_chained(
     if not algorithm.chained:
         return
     for what, is_set in (
-        (f"lr={lr}", lr is not None),
+        (f"lr={lr}", lr is not None and algorithm.pace is Pace.NONE),
         (f"forward={forward!r}", forward != "cell"),
         (f"optimizer={optimizer!r}", bool(optimizer)),
         (f"unmapped={unmapped!r}", unmapped == "optimizer"),

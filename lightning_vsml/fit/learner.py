@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import ModelSummary
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from lightning_vsml.algorithms.base import Algorithm
+from lightning_vsml.algorithms.base import Algorithm, Pace
 from lightning_vsml.binding.following import Following
 from lightning_vsml.binding.gradients import Gradients
 from lightning_vsml.binding.health import check_loss
@@ -109,7 +109,7 @@ class VSMLLearner(Callback):
         self._synapses = synapses = Synapses(
             trainer.strategy.model if wrapped and trainer.strategy.model is not None else pl_module,
             self.algorithm,
-            lr=None if self.algorithm.chained else self.lr,
+            lr=None if self.algorithm.pace is Pace.NONE else self.lr,
             unmapped=self.unmapped,
             forward=self.forward,
             optimizer=self.optimizer,
@@ -126,11 +126,11 @@ class VSMLLearner(Callback):
         self._following = synapses.follow(
             *trainer.optimizers,
             schedulers=schedulers,
-            settings=self.follow_optimizer and not self.algorithm.chained,
+            settings=self.follow_optimizer and self.algorithm.pace is not Pace.NONE,
             initial=(resumed or {}).get("initial_lr"),
         )
         self._next_picture = 0
-        if self.follow_optimizer and not self.algorithm.chained:
+        if self.follow_optimizer and self.algorithm.pace is not Pace.NONE:
             checks.inform_of_settings(trainer.optimizers, synapses)
         if trainer.is_global_zero and any(isinstance(callback, ModelSummary) for callback in trainer.callbacks):  # type: ignore[attr-defined]
             report.show(report.summary(synapses, self.unmapped))

@@ -3,6 +3,7 @@
 from rich.console import Console
 from rich.table import Table
 
+from lightning_vsml.algorithms.base import Pace
 from lightning_vsml.binding.grids import ParameterGrid
 from lightning_vsml.binding.mapping import describe
 from lightning_vsml.binding.synapses import Synapses
@@ -16,7 +17,7 @@ def summary(synapses: Synapses, unmapped: str) -> Table:
     mapping, algorithm, lr = synapses.holding.mapping, synapses.algorithm, synapses.lr
     table = Table(
         title=f"VSMLLearner: {algorithm.name}, "
-        + (f"lr = {lr:g}, " if not algorithm.chained else "")
+        + (f"lr = {lr:g}, " if algorithm.pace is not Pace.NONE else "")
         + f"N = {algorithm.units} units per synapse",
         title_justify="left",
         caption_justify="left",

@@ -5,7 +5,7 @@ activations and losses. What their rules are fed is standardised by statistics t
 messages that meet and updates of samples are averaged (eqs. 8 and 9).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_vsml.algorithms.base import Across, Algorithm, family
+from lightning_vsml.algorithms.base import Across, Algorithm, Pace, family
 from lightning_vsml.algorithms.change import Change
 from lightning_vsml.algorithms.mplp import nodes
 from lightning_vsml.algorithms.mplp.nodes import Sizes
@@ -24,6 +24,8 @@ from lightning_vsml.ticks.sites import Rows
 
 SHARING = ("tensor", "kind", "statistics")
 STEP = 0.2  # an update is at most this, in units of 1 / sqrt(fan-in), until meta-training changes it
+LIMIT = 5.0  # of what is standardised: probabilities and losses go far from where they begin
+SPEED = 10.0  # of which the scale is found so much faster than other parameters are
 
 Recording = dict[str, list[tuple[Tensor, Tensor]]]  # mean and variance by name, of every use
 
@@ -37,7 +39,7 @@ class MPLP(Algorithm):
         name: how tables and messages call it.
         V: tensors by name: networks of nodes, ``kind.network.W0``; statistics of what they are fed,
             ``kind.statistics.input``, ``(2, numbers)``: mean and standard deviation; and of parameters' updates
-            ``kind.offset`` and ``kind.scale``, the logarithm of a factor.
+            ``kind.offset`` and ``kind.scale``, a tenth of the logarithm of a factor.
         sizes: of networks and messages.
         kinds: of nodes without parameters that it has rules for.
         sharing: ``"tensor"``: each weight, bias and activation has rules of its own; ``"kind"``: rules are those of
@@ -53,6 +55,7 @@ class MPLP(Algorithm):
     family: ClassVar[str] = "mplp"
     readable: ClassVar[bool] = True
     chained: ClassVar[bool] = True
+    pace: ClassVar[Pace] = Pace.NONE
 
     name: str
     V: Mapping[str, Tensor] = field(repr=False)
@@ -174,7 +177,7 @@ class MPLP(Algorithm):
         """Activations and losses that it has rules for send messages of their own; all else is differentiated."""
         return Across.RULE if function in self.kinds else Across.DERIVATIVE
 
-    def respond(self, function: str, x: Tensor, m: Tensor) -> Tensor:
+    def respond(self, function: str, x: Tensor, m: Tensor, derived: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """An activation's message: its inputs ``(...)``, what came from behind ``(..., M)`` -> ``(..., M)``."""
         parts = {"message": m.reshape(-1, m.shape[-1]), "input": x.reshape(-1, 1)}
         return self._answer(function, parts).view(m.shape)
@@ -231,7 +234,7 @@ class MPLP(Algorithm):
             mean, var = part.mean(over), part.var(over, correction=0)
             self.recording.setdefault(key, []).append((mean, var))
             std = standard_deviation(var)
-        return (part - mean) / std
+        return ((part - mean) / std).clamp(-LIMIT, LIMIT)
 
     def _scaled(self, kind: str, update: Tensor) -> Tensor:
         key = self._key(kind, "statistics")
@@ -239,7 +242,7 @@ class MPLP(Algorithm):
             mean, var = update.mean(), update.var(correction=0)
             self.recording.setdefault(f"{key}.offset", []).append((mean, var))
             return (update - mean) * STEP
-        return (update - self.V[f"{key}.offset"]) * (STEP * self.V[f"{key}.scale"].exp())
+        return (update - self.V[f"{key}.offset"]) * (STEP * (SPEED * self.V[f"{key}.scale"]).exp())
 
     # --- where it runs, and files
 

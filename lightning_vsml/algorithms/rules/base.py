@@ -16,7 +16,7 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor
 
-from lightning_vsml.algorithms.base import Algorithm
+from lightning_vsml.algorithms.base import Algorithm, Pace
 from lightning_vsml.algorithms.change import Change
 from lightning_vsml.algorithms.parts import Reach
 from lightning_vsml.ticks import Layout, Site
@@ -35,8 +35,7 @@ class Rule(Algorithm):
 
     Args:
         name: how tables and messages call it; the family's if empty.
-        lr: the rule's rate. A learner's ``lr`` relative to it scales the feedback, so that it means nothing to rules
-            that ignore the loss: make these with another one, ``dataclasses.replace(rule, lr=...)``.
+        lr: the rule's rate, and the default of a learner's.
         card: where it comes from and what it was measured at.
 
     Raises:
@@ -44,6 +43,7 @@ class Rule(Algorithm):
     """
 
     readable: ClassVar[bool] = True
+    pace: ClassVar[Pace] = Pace.CHANGE
     numbers: ClassVar[tuple[str, ...]] = ("w",)  # that a synapse keeps
     silent: ClassVar[bool] = True  # whether an input that is 0 changes nothing
 

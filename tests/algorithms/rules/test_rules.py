@@ -13,7 +13,17 @@ from torch import Tensor, einsum, nn
 
 from lightning_vsml import VSMLLearner, attach, checkpoints
 from lightning_vsml.algorithms.__main__ import main
-from lightning_vsml.algorithms.rules import RULES, FeedbackAlignment, Hebb, Oja, Plasticity, Rule, ThreeFactor
+from lightning_vsml.algorithms.rules import (
+    RULES,
+    DirectFeedbackAlignment,
+    FeedbackAlignment,
+    Hebb,
+    Oja,
+    Plasticity,
+    Reward,
+    Rule,
+    ThreeFactor,
+)
 from lightning_vsml.ticks.sites import Images, Lookup
 
 Step = tuple[Tensor, Tensor, Tensor]  # y, planes after, message
@@ -57,9 +67,12 @@ EQUATIONS: dict[str, Callable[..., Step]] = {
 }
 
 
+LOCAL = sorted(EQUATIONS)  # whose messages are one number, by the layer's own synapses
+
+
 @pytest.fixture(params=sorted(RULES))
 def rule(request: pytest.FixtureRequest) -> Rule:
-    return RULES[request.param](lr=0.03)
+    return RULES[request.param](lr=0.02)
 
 
 def drawn(seed: int, *shapes: tuple[int, ...]) -> list[Tensor]:
@@ -80,7 +93,7 @@ def close(ours: Tensor, theirs: Tensor) -> None:
 # --- equations
 
 
-@pytest.mark.parametrize("name", sorted(RULES))
+@pytest.mark.parametrize("name", LOCAL)
 @settings(max_examples=25)
 @given(
     seed=st.integers(0, 2**16),
@@ -108,7 +121,7 @@ def test_rows(name: str, seed: int, shape: tuple[int, int, int], samples: int, p
     groups=st.integers(1, 2),
     size=st.tuples(st.integers(3, 5), st.integers(3, 5)),
     stride=st.integers(1, 2),
-    name=st.sampled_from(sorted(RULES)),
+    name=st.sampled_from(LOCAL),
 )
 def test_a_convolution(seed: int, groups: int, size: tuple[int, int], stride: int, name: str) -> None:
     """Every position is a row; changes are sums over a sample's positions."""
@@ -126,9 +139,11 @@ def test_a_convolution(seed: int, groups: int, size: tuple[int, int], stride: in
     close(message, torch.autograd.grad((rows * back).sum(), x)[0])
 
 
+@pytest.mark.parametrize("name", LOCAL)
 @pytest.mark.parametrize("padding", [None, 2])
-def test_an_embedding(rule: Rule, padding: int | None) -> None:
+def test_an_embedding(name: str, padding: int | None) -> None:
     """As rows of which one input is 1: those that do not occur forget, if the rule does."""
+    rule = RULES[name](lr=0.02)
     indices, V, B = torch.tensor([3, 0, 3, 2]), 6, 4
     state, (e,) = a_state(rule, (1, V, B), 0), drawn(1, (4, 1, B))
     x = torch.zeros(4, 1, V, dtype=torch.float64)
@@ -159,7 +174,7 @@ def test_a_checkpoint(rule: Rule, tmp_path: Path) -> None:
     path = tmp_path / "mine.safetensors"
     checkpoints.save(rule, path, made_by={"command": "a test"})
     loaded = checkpoints.load(path)
-    assert (type(loaded), loaded.name, loaded.lr) == (type(rule), "mine", 0.03)
+    assert (type(loaded), loaded.name, loaded.lr) == (type(rule), "mine", 0.02)
     assert loaded.fingerprint == rule.fingerprint != RULES[rule.family]().fingerprint
     assert loaded == replace(rule, name="mine")
 
@@ -195,6 +210,12 @@ def test_there_are_no_ticks_to_choose(rule: Rule) -> None:
 # --- in models
 
 
+def told(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """Classes, and something that is not 0 in the sum over outputs."""
+    logits = net(x)
+    return nn.functional.cross_entropy(logits, y) - ((y.float() - 1) * logits.mean(-1)).mean()
+
+
 @pytest.mark.parametrize("convolutional", [False, True])
 def test_in_a_trainer(rule: Rule, convolutional: bool, tmp_path: Path) -> None:
     """It runs to the end, moves every parameter, and the plain module has the weights."""
@@ -202,7 +223,7 @@ def test_in_a_trainer(rule: Rule, convolutional: bool, tmp_path: Path) -> None:
     net: nn.Module = mlp()
     if convolutional:
         net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16, 4))
-    module = Module(net, cross_entropy)
+    module = Module(net, told)
     before = [parameter.detach().clone() for parameter in net.parameters()]
     learner = VSMLLearner(replace(rule, lr=1e-3), diagnostics=True)
     data = classification(24, (1, 6, 6) if convolutional else (6,))
@@ -214,18 +235,22 @@ def test_in_a_trainer(rule: Rule, convolutional: bool, tmp_path: Path) -> None:
 def test_a_run_goes_on_as_it_would_have(rule: Rule) -> None:
     """Whatever a synapse keeps is saved."""
     batches = list(classification(48))
+    torch.manual_seed(0)
 
     def learn(net: nn.Module, batches: list, saved: dict | None = None) -> dict:
         with attach(net, replace(rule, lr=1e-3)) as synapses:
             if saved is not None:
                 synapses.load_state_dict(saved)
             for x, y in batches:
-                cross_entropy(net, x, y).backward()
+                told(net, x, y).backward()
                 synapses.step()
             return synapses.state_dict()
 
     whole, parts = mlp(), mlp()
+    parts.load_state_dict(whole.state_dict())
+    torch.manual_seed(1)
     learn(whole, batches)
+    torch.manual_seed(1)
     learn(parts, batches[3:], learn(parts, batches[:3]))
     for one, other in zip(whole.parameters(), parts.parameters(), strict=True):
         assert torch.equal(one, other)
@@ -328,3 +353,82 @@ def test_a_trace_completes_patterns() -> None:
             synapses.step()
         recalled = layer(patterns * known).sign()
     assert torch.equal(recalled[:, ~known], patterns[:, ~known])
+
+
+@pytest.mark.parametrize("samples", [1, 5])
+def test_direct_feedback_against_its_equations(samples: int) -> None:
+    """Eq. 8 of Nøkland (2016) in three layers: B_i e, times the derivative of the layer's own activation alone."""
+    rule = DirectFeedbackAlignment(lr=0.1)
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 4), nn.LeakyReLU(0.3), nn.Linear(4, 3)).double()
+    x, y = torch.randn(samples, 6).double(), torch.randint(3, (samples,))
+    before = {name: parameter.detach().clone() for name, parameter in net.named_parameters()}
+    a1 = net[0](x).detach().requires_grad_()
+    h1 = net[1](a1)
+    a2 = net[2](h1.detach()).detach().requires_grad_()
+    h2 = net[3](a2)
+    e = nn.functional.one_hot(y, 3) - net[4](h2).softmax(-1).detach()
+    with attach(net, rule) as synapses:
+        nn.functional.cross_entropy(net(x), y).backward()
+        B = [synapses.changes.states.items()[name][1, 0, :3] * 3**-0.5 for name in ("0", "2")]
+        synapses.step()
+    for name, inputs, third in (
+        ("0", x, (e @ B[0]) * torch.autograd.grad(h1.sum(), a1)[0]),
+        ("2", h1.detach(), (e @ B[1]) * torch.autograd.grad(h2.sum(), a2)[0]),
+        ("4", h2.detach(), e),
+    ):
+        moved = dict(net.named_parameters())[f"{name}.weight"].detach() - before[f"{name}.weight"]
+        close(moved, 0.1 * third.T @ inputs / samples)
+        close(net.get_parameter(f"{name}.bias").detach() - before[f"{name}.bias"], 0.1 * third.mean(0))
+
+
+def test_direct_feedback_teaches_convolutions() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16, 4))
+    losses = []
+    with attach(net, "direct_feedback_alignment", lr=0.02) as synapses:
+        for _ in range(30):
+            for x, y in classification(96, (1, 6, 6)):
+                loss = cross_entropy(net, x, y)
+                loss.backward()
+                synapses.step()
+                losses.append(loss.item())
+    assert sum(losses[-12:]) < 0.7 * sum(losses[:12])
+
+
+def test_a_reward_is_all_that_is_told() -> None:
+    """A bandit with a context: which of four arms pays depends on what is seen, and only the arm that was drawn is
+    heard of. A hidden layer learns as well, from the same number.
+    """
+    torch.manual_seed(0)
+    contexts = torch.randn(4, 8)
+    net = nn.Sequential(nn.Linear(8, 12), nn.Tanh(), nn.Linear(12, 4))
+    first, expected, paid = net[0].weight.detach().clone(), 0.0, []
+    with attach(net, Reward(lr=0.1)) as synapses:
+        for _ in range(600):
+            best = torch.randint(4, (16,))
+            y = net(contexts[best])
+            reward = (y.argmax(-1) == best).float()
+            (-((reward - expected) * y.mean(-1)).mean()).backward()
+            synapses.step()
+            expected += 0.05 * (float(reward.mean()) - expected)
+            paid.append(float(reward.mean()))
+    with torch.no_grad():
+        assert torch.equal(net(contexts).argmax(-1), torch.arange(4))
+    assert sum(paid[:10]) / 10 < 0.4 < 0.85 < sum(paid[-50:]) / 50
+    assert not torch.equal(net[0].weight, first)
+
+
+def test_a_learner_s_rate_counts(rule: Rule) -> None:
+    """Twice the rate, twice the step, whatever a rule makes of the loss."""
+    moves = []
+    for rate in (0.01, 0.02):
+        torch.manual_seed(0)
+        net = nn.Linear(6, 4).double()
+        before = net.weight.detach().clone()
+        x, y = torch.randn(8, 6).double(), torch.randint(4, (8,))
+        with attach(net, rule, lr=rate) as synapses:
+            told(net, x, y).backward()
+            synapses.step()
+        moves.append(net.weight.detach() - before)
+    torch.testing.assert_close(moves[1], 2 * moves[0])
