@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_vsml.algorithms.base import Across, Algorithm, Pace, family
 from lightning_vsml.algorithms.change import Change
@@ -110,6 +110,27 @@ class MPLP(Algorithm):
                 f'the model has {places}. Choose one that shares by "statistics", which runs on any model.'
             )
         return replace(self, place=place)
+
+    @torch.no_grad()
+    def initialise(self, model: nn.Module) -> None:
+        """Give a model the initial weights that were meta-trained with the rules, layer by layer.
+
+        Raises:
+            ValueError: there are none, or the model's layers are others.
+        """
+        initial = [self.V[f"initial.{place}"] for place in range(self.places) if f"initial.{place}" in self.V]
+        layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
+        want = [(A - 1, B) for A, B in (tuple(weights.shape) for weights in initial)]
+        have = [(layer.in_features, layer.out_features) for layer in layers if layer.bias is not None]
+        if not initial or want != have:
+            raise ValueError(
+                f"{self.name!r} has initial weights for dense layers with bias of "
+                f"{', '.join(f'{a} x {b}' for a, b in want) or 'no size'}, the model has "
+                f"{', '.join(f'{a} x {b}' for a, b in have) or 'none'}."
+            )
+        for layer, weights in zip(layers, initial, strict=True):
+            layer.weight.copy_(weights[:-1].T)
+            layer.bias.copy_(weights[-1])
 
     # --- what nodes do
 

@@ -393,7 +393,7 @@ def test_direct_feedback_teaches_convolutions() -> None:
                 loss.backward()
                 synapses.step()
                 losses.append(loss.item())
-    assert sum(losses[-12:]) < 0.7 * sum(losses[:12])
+    assert sum(losses[-12:]) < 0.9 * sum(losses[:12])
 
 
 def test_a_reward_is_all_that_is_told() -> None:
