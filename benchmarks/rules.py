@@ -23,9 +23,11 @@ from lightning_vsml.algorithms.rules import Plasticity
 
 RATES = {
     "feedback_alignment": (0.03, 0.1, 0.3),
+    "direct_feedback_alignment": (0.03, 0.1, 0.3),
     "three_factor": (0.003, 0.01, 0.03),
     "backprop": (0.03, 0.1, 0.3),
 }
+REWARD_RATES = (0.001, 0.003, 0.01)
 VALIDATION, BATCH, HIDDEN = 6000, 64, 32
 PATTERNS, BITS = 20, 400
 
@@ -85,6 +87,12 @@ def rows(data: datasets.Images, steps: int, seeds: int) -> Iterator[Row]:
         if name == "feedback_alignment":
             yield name, "angle of the last layer's weights to B, first", runs[0][1][0]
             yield name, "angle of the last layer's weights to B, last", runs[0][1][-1]
+    rates = {rate: bandit(rate, train, validation, steps, 0)[1] for rate in REWARD_RATES}
+    rate = max(rates, key=lambda each: rates[each])
+    yield "reward", "lr", rate
+    played = [bandit(rate, train, test, steps, seed) for seed in range(seeds)]
+    yield "reward", "share of draws that pay, last 500 batches", sum(paid for paid, _ in played) / seeds
+    yield "reward", "test accuracy, mean", sum(score for _, score in played) / seeds
     yield "plasticity", "missing bits that are recalled", recalled()
     yield "plasticity", "missing bits that are recalled without a trace", recalled(alpha=0.0)
 
@@ -104,6 +112,24 @@ def learned(algorithm: Algorithm, lr: float, train: Split, steps: int, seed: int
             if len(planes) > 1:
                 angles.append(math.degrees(math.acos(float(cosine_similarity(*planes.flatten(1), dim=0)))))
     return net, angles
+
+
+def bandit(lr: float, train: Split, split: Split, steps: int, seed: int) -> tuple[float, float]:
+    """A digit is seen, one of ten arms is drawn, and whether it was the digit's is all that is told: how many of the
+    last draws paid, and the accuracy of a network without noise.
+    """
+    torch.manual_seed(seed)
+    net, expected, paid = nn.Linear(train.x.shape[1], 10), 0.1, []
+    with attach(net, "reward", lr=lr) as synapses:
+        for _ in range(steps):
+            chosen = torch.randint(len(train.x), (BATCH,))
+            y = net(train.x[chosen])
+            reward = (y.argmax(1) == train.y[chosen]).float()
+            (-((reward - expected) * y.mean(1)).mean()).backward()
+            synapses.step()
+            expected += 0.05 * (float(reward.mean()) - expected)
+            paid.append(float(reward.mean()))
+    return sum(paid[-500:]) / len(paid[-500:]), accuracy(net, split)
 
 
 @torch.no_grad()

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import families
+import mplp
 import pytest
 import rules
 import torch
@@ -194,6 +196,24 @@ def test_local_rules(images: Images, monkeypatch: pytest.MonkeyPatch) -> None:
     assert {experiment for experiment, _ in found} == {"backprop", *RULES}
     assert found["plasticity", "missing bits that are recalled"] > 0.95
     assert found["plasticity", "missing bits that are recalled without a trace"] == 0.5
+
+
+def test_message_passing(tmp_path: Path, images: Images) -> None:
+    """Sinusoids by the checkpoint, and networks of another data set than it is meant for."""
+    found = {figure: value for _, figure, value in mplp.sinusoids(4, tmp_path / "sinusoids.png")}
+    assert found["mean squared error after 0 steps"] > 0.03 > 0.0012 > found["mean squared error after 5 steps"]
+    assert (tmp_path / "sinusoids.png").read_bytes()[:4] == b"\x89PNG"
+    data = mplp.Shrunk(images._replace(x=images.x.repeat(200, 1, 1, 1), y=images.y.repeat(200)), 3)
+    assert data.train[0].shape == (3000, 9) and data.validation[0].shape == (5000, 9)
+    for how in ("sgd", "mplp_mnist"):
+        assert 0 <= mplp.learned(data, 4, 0, how, 0.1) <= 1
+
+
+@pytest.mark.parametrize("name", ["sgd", *families.ALGORITHMS])
+def test_every_family_runs_the_tasks(name: str, images: Images) -> None:
+    task = families.Task("random", "", None, lambda: families.head(6, 5, nn.Sigmoid()), 4, 3)
+    split = families.Split(images.x.flatten(1), images.y)
+    assert 0 <= families.accuracy(task, split, name, families.rates(name)[0], 0, split) <= 1
 
 
 def test_wrong_arguments_are_errors(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from lightning_vsml.binding.grids import Grid
-from lightning_vsml.binding.mapping import Mapping, MappingError, map_model
+from lightning_vsml.binding.mapping import Mapping, MappingError, check_chain, map_model
 from lightning_vsml.binding.parameter import become, owner_of, unbecome
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ class Holding:
         """Map the model as it is, and take its parameters: the names of the grids that are gone.
 
         Raises:
-            MappingError: see :func:`~lightning_vsml.binding.mapping.map_model`; or somebody else holds the model.
+            MappingError: see :func:`~lightning_vsml.binding.mapping.map_model`; the algorithm does not run on what is
+                there, or somebody else holds the model. Nothing has changed then.
         """
         mapping = map_model(self.model, self.unmapped, self.optimizer)
         if any(owner_of(grid) not in (None, self.owner) for grid in mapping.grids.values()):
@@ -47,6 +48,8 @@ class Holding:
                 f"{type(self.model).__name__} is attached already; a weight can follow one algorithm only. Call "
                 "detach() on what attach() gave before, or share that."
             )
+        if self.owner.algorithm.chained:
+            check_chain(mapping, self.owner.algorithm)
         before = {id(parameter): parameter for grid in self.grids.values() for parameter in grid.parameters}
         gone = {name for name, grid in self.grids.items() if not _alike(grid, mapping.grids.get(name))}
         self.grids.clear()

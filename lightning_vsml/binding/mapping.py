@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from torchmetrics import Metric
 
+from lightning_vsml.algorithms.base import Algorithm
 from lightning_vsml.binding.grids import GRIDS, Grid, ParameterGrid, choose
 from lightning_vsml.binding.grids.convolution import ConvGrid
 from lightning_vsml.binding.grids.dense import LinearGrid
@@ -102,19 +103,24 @@ def map_model(model: nn.Module, unmapped: str = "synapse", optimizer: Sequence[s
     return Mapping(grids, [place for place in places if id(place[3]) in mine], left, chosen, glue)
 
 
-def check_chain(mapping: Mapping, algorithm: str) -> None:
+def check_chain(mapping: Mapping, algorithm: Algorithm) -> None:
     """Refuse what messages of several numbers do not go through.
 
     Raises:
-        MappingError: parameters that belong to no dense or convolutional layer.
+        MappingError: parameters that belong to no dense or convolutional layer, or another number of layers than the
+            algorithm has rules for.
     """
     if others := [name for name, grid in mapping.grids.items() if not isinstance(grid, LinearGrid | ConvGrid)]:
         raise MappingError(
-            f"expected nn.Linear and convolutions alone, whose messages go from one to the next by {algorithm!r}, but "
-            f"found {', '.join(f'{name} ({mapping.grids[name].kind})' for name in others)}. Take that out of the "
+            f"expected nn.Linear and convolutions alone, whose messages go from one to the next by {algorithm.name!r}, "
+            f"but found {', '.join(f'{name} ({mapping.grids[name].kind})' for name in others)}. Take that out of the "
             'model, keep it as it is (single parameters: unmapped="freeze"), or choose one whose messages are '
             "gradients, such as 'backprop'."
         )
+    try:
+        algorithm.of_layer(0, len(mapping.grids))
+    except ValueError as error:
+        raise MappingError(str(error)) from None
 
 
 def _places(model: nn.Module) -> Iterator[Place]:

@@ -27,7 +27,6 @@ from lightning_vsml.binding.following import Following
 from lightning_vsml.binding.grids import Grid
 from lightning_vsml.binding.health import Health
 from lightning_vsml.binding.holding import Holding
-from lightning_vsml.binding.mapping import check_chain
 from lightning_vsml.binding.parameter import GraphError, plainly
 from lightning_vsml.binding.passes import Passes
 from lightning_vsml.binding.processes import mean_by, wrapper_of
@@ -329,8 +328,6 @@ class Synapses:
         """Hold the model as it is now; what grids that are gone had to change goes with them."""
         known = {id(parameter) for parameter in self.parameters()}
         gone = self.holding.take()
-        if self.algorithm.chained:
-            check_chain(self.holding.mapping, self.algorithm.name)
         self.changes.forget(gone)
         if self.changes.mean is not None:
             for parameter in self.parameters():

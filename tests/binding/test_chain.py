@@ -162,7 +162,8 @@ def test_what_messages_do_not_go_through(between: Callable[[Tensor, Tensor], Ten
 
 def test_other_things_that_can_not_be() -> None:
     with pytest.raises(MappingError, match=r"nn.Linear and convolutions alone.*found 1 \(LayerNorm\)"):
-        attach(nn.Sequential(nn.Linear(6, 4), nn.LayerNorm(4)), ALGORITHM)
+        attach(normed := nn.Sequential(nn.Linear(6, 4), nn.LayerNorm(4)), ALGORITHM)
+    assert type(normed[0].weight) is nn.Parameter  # nothing is half done
     for settings, named in (
         ({"lr": 0.1}, "lr=0.1"),
         ({"forward": "module"}, "forward"),

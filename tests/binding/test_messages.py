@@ -157,9 +157,7 @@ def test_what_can_not_be() -> None:
             h = model[0](x)
             (F.cross_entropy(model[2](model[1](h)), y) + h.square().mean()).backward()
     with pytest.raises(ValueError, match="some of it belongs to each of 2 layers, but the model has 3"):
-        net = Net((6, 5, 5, 4), "sigmoid", "cross_entropy")
-        with attach(model_of(net), protocol(sharing="kind")) as synapses:
-            F.cross_entropy(synapses.model(x), y)
+        attach(model_of(Net((6, 5, 5, 4), "sigmoid", "cross_entropy")), protocol(sharing="kind"))
     with pytest.raises(ValueError, match=r"lr=0.1 has no meaning"):
         attach(model_of(Clusters.net), algorithm, lr=0.1)
 

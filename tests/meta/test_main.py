@@ -10,6 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lightning_vsml import VSMLLearner, checkpoints, datasets
 from lightning_vsml.algorithms.meta_rnn import MetaRNN
+from lightning_vsml.algorithms.mplp import MPLP
 from lightning_vsml.meta import MetaLearningModule, SequenceModule
 from lightning_vsml.meta import __main__ as command
 from lightning_vsml.meta.trials import Trials
@@ -80,6 +81,18 @@ def test_fixed_weight_learners_are_made_the_same_way(capsys: pytest.CaptureFixtu
         command.main([*start, "--run_dir", "whole", "--trainer.max_epochs", "2"])
     with pytest.raises(SystemExit, match="family should be one of 'boolean', 'semilinear', 'quadratic', got 'cubic'"):
         command.main([*start, "--model.problem.init_args.family", "cubic"])
+
+
+def test_protocols_are_made_the_same_way() -> None:
+    """The preset of the checkpoint, with smaller rules."""
+    small = {"messages": "2", "carry": "4", "hidden": "[6, 5]", "learners": "2"}
+    settings = [word for name, value in small.items() for word in (f"--model.problem.init_args.{name}", value)]
+    command.main(
+        ["--preset", "mplp_sinusoid", *SMOKE[2:], "--model.every", "3", "--trainer.max_epochs", "1", *settings]
+    )
+    made = checkpoints.load(Path("tiny.safetensors"), kind=MPLP)
+    assert made.sizes == (2, 4, (6, 5)) and made.sharing == "tensor" and "initial.2" in made.V
+    assert made.card["made_by"]["recipe"]["problem"] == "Sinusoids" and made.card["made_by"]["steps"] == 3
 
 
 def test_settings_of_a_file_choose_what_is_trained() -> None:

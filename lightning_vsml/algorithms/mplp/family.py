@@ -283,7 +283,7 @@ class MPLP(Algorithm):
 
     def tensors(self) -> dict[str, Tensor]:
         """V by name."""
-        return {name: tensor.detach().cpu().contiguous() for name, tensor in self.V.items()}
+        return {name: self.V[name].detach().cpu().contiguous() for name in sorted(self.V)}
 
     def settings(self) -> dict[str, Any]:
         """Sizes, and what is shared."""

@@ -32,7 +32,7 @@ class Reward(Broadcast):
 
     family: ClassVar[str] = "reward"
 
-    lr: float = 0.03
+    lr: float = 0.01
     std: float = 0.5
 
     def send(self, state: Tensor, x: Tensor | Site) -> list[Tensor]:

@@ -153,8 +153,9 @@ class Digits(FewShot):
 
     Args:
         data_dir: where MNIST is.
-        small: until this share of the run, 36-16-10, a quarter of the steps and 16 times as many learners: a rule that
-            begins at chance on the whole stays there.
+        small: until this share of the run, 36-16-10 and eight times as many learners; for the first third of that a
+            quarter of the steps, then more and more, all of them after two thirds. Rules that begin with all of it
+            stay at chance, or their gradients explode.
         others: of :class:`FewShot`.
 
     Raises:
@@ -175,7 +176,9 @@ class Digits(FewShot):
         """As many tasks as there are learners; at first more of them, of a smaller network."""
         if progress >= self.small:
             return super().episode(number, progress, seed)
-        own, learners, steps = hash((seed, number)) % 2**40, 16 * self.learners, max(1, self.steps // 4)
+        own, learners = hash((seed, number)) % 2**40, 8 * self.learners
+        grown = min(1.0, max(0.0, 3 * progress / self.small - 1))
+        steps = max(1, round(self.steps * (0.25 + 0.75 * grown)))
         shots = self.shots(learners, torch.Generator().manual_seed(own))
         pooled = (F.avg_pool2d(x.unflatten(-1, (SIDE, SIDE)).flatten(0, -3), 2) for x in (shots.x, shots.query_x))
         x, query_x = (p.view(*old.shape[:-1], -1) for p, old in zip(pooled, (shots.x, shots.query_x), strict=True))
