@@ -1,7 +1,7 @@
 """Meta-training as a LightningModule, by gradients through what learners do along sequences."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -66,8 +66,11 @@ class SequenceModule(LightningModule):
         V = problem.start(seed)
         if start is not None:
             found = checkpoints.load(start if "." not in start else Path(start)).tensors()
-            if _shapes(found) != _shapes(V):
-                raise ValueError(f"start should have tensors {_shapes(V)}, but {start!r} has {_shapes(found)}.")
+            if set(found) != set(V):
+                raise ValueError(
+                    f"start should have the tensors {', '.join(sorted(V))}, but {start!r} has "
+                    f"{', '.join(sorted(found))}."
+                )
             V = found
         self._names = tuple(V)
         for name, tensor in V.items():
@@ -225,10 +228,6 @@ class SequenceModule(LightningModule):
 def _safe(which: str, name: str) -> str:
     """Modules take no dots."""
     return f"{which}/{name.replace('.', '/')}"
-
-
-def _shapes(V: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in V.items()}
 
 
 def _plain(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:

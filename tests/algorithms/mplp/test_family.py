@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lightning_vsml import attach, checkpoints
-from lightning_vsml.algorithms.mplp import MPLP
+from lightning_vsml.algorithms.mplp import MPLP, with_memory
 from lightning_vsml.algorithms.mplp.family import LIMIT, SPEED, STEP
 from lightning_vsml.meta import Sinusoids
 
@@ -104,6 +104,25 @@ def test_initial_weights() -> None:
             algorithm.initialise(wrong)
     with pytest.raises(ValueError, match="of no size"):
         protocol().initialise(net)
+
+
+def test_a_stateful_protocol_that_begins_as_a_stateless_one() -> None:
+    rules = protocol(carry=0)
+    wider = with_memory(rules, 6)
+    assert wider.sizes == (2, 6, (12, 10)) and set(wider.V) == set(protocol(carry=6, hidden=(12, 10)).V)
+    weights, x, m = torch.randn(1, 21, 20), torch.randn(5, 1, 20), torch.randn(5, 1, 20, 2)
+    moves, backs = [], []
+    for own in (rules.of_layer(1, 3), wider.of_layer(1, 3)):
+        state = own.begin(weights)
+        change, back = own.learn(state, x, m, 5)
+        moves.append((own.commit(state, change) - state)[0])
+        backs.append(back)
+    torch.testing.assert_close(*backs, rtol=0.01, atol=0.01)
+    torch.testing.assert_close(*moves, rtol=0.01, atol=0.01 * STEP / 20**0.5)
+    with pytest.raises(
+        ValueError, match="expected a stateless algorithm, and a carry of more than 2; got one of 6, and 8"
+    ):
+        with_memory(wider, 8)
 
 
 def test_the_shipped_protocol_learns_a_sinusoid_in_five_steps() -> None:

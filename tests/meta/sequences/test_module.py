@@ -109,7 +109,7 @@ def test_it_goes_on_from_an_algorithm(tmp_path: Path) -> None:
     module = SequenceModule(Recall(), start=str(path))
     assert all(torch.equal(own, theirs) for own, theirs in zip(module.current.values(), cell, strict=True))
     assert module.recipe["start"] == "mine"
-    with pytest.raises(ValueError, match=r"start should have tensors .*, but 'backprop' has"):
+    with pytest.raises(ValueError, match=r"start should have the tensors P_b, .*, but 'backprop' has"):
         SequenceModule(Recall(), start="backprop")
 
 
