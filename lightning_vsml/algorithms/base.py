@@ -87,6 +87,11 @@ class Algorithm(ABC):
         """N, of a synapse."""
 
     @property
+    def states(self) -> int:
+        """How many numbers a synapse's state has; h and c of every unit of an LSTM."""
+        return 2 * self.units
+
+    @property
     @abstractmethod
     def size(self) -> int:
         """|V_M|, the number of shared parameters."""

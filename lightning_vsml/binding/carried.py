@@ -75,7 +75,7 @@ def _through(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
         return _not_through(func, args, kwargs, found, in_place=name.endswith("_"))
     in_place = name.endswith("_") or function in _MAY_BE_IN_PLACE
     others = [x for x in _tensors(args, kwargs) if link_of(x) is None and x.requires_grad]
-    replaced, rule = [*found, *others], _rule(across, function, algorithm, links[0])
+    replaced, rule = [*found, *others], _rule(across, function, links[0], in_place)
     output, link = operate(lambda *own: _call(func, args, kwargs, replaced, own), links, rule, in_place, others)
 
     def carry(part: Any, place: int | None = None) -> Any:
@@ -103,9 +103,10 @@ _IN_PLACE = (
 _MAY_BE_IN_PLACE = frozenset(_IN_PLACE.split())
 
 
-def _rule(across: Across, function: str, algorithm: Any, source: Link) -> Rule | None:
+def _rule(across: Across, function: str, source: Link, in_place: bool) -> Rule | None:
     if across is Across.RULE:
-        return partial(algorithm.respond, function, source.seen.detach())
+        x = source.seen.detach()
+        return partial(source.algorithm.respond, function, x.clone() if in_place else x)
     return None if across is Across.DERIVATIVE else unchanged
 
 
@@ -175,6 +176,6 @@ def _name(func: Callable[..., Any]) -> str:
     return "getitem" if name == "__getitem__" else _OPERATORS.get(name, name)
 
 
-_OPERATORS = {
-    f"__{place}{name}__": name for name in ("add", "sub", "mul", "truediv", "matmul", "pow") for place in ("", "r")
-} | {"__neg__": "neg"}
+_ARITHMETIC = ("add", "sub", "mul", "truediv", "matmul", "pow")
+_OPERATORS = {f"__{place}{name}__": name for name in _ARITHMETIC for place in ("", "r")}
+_OPERATORS |= {f"__i{name}__": f"{name}_" for name in _ARITHMETIC} | {"__neg__": "neg"}

@@ -3,7 +3,7 @@
 from rich.console import Console
 from rich.table import Table
 
-from lightning_vsml.algorithms.base import Pace
+from lightning_vsml.algorithms.base import ELEMENTWISE, Across, Algorithm, Pace
 from lightning_vsml.binding.grids import ParameterGrid
 from lightning_vsml.binding.mapping import describe
 from lightning_vsml.binding.synapses import Synapses
@@ -12,13 +12,14 @@ from lightning_vsml.binding.synapses import Synapses
 def summary(synapses: Synapses, unmapped: str) -> Table:
     """Each grid with its number of states; |V_L| and |V_M|; what is glue.
 
-    A synapse has 2 N states: h and c of each of its N units.
+    A synapse of LSTM cells has 2 N states: h and c of each of its N units.
     """
     mapping, algorithm, lr = synapses.holding.mapping, synapses.algorithm, synapses.lr
+    lstm = algorithm.states == 2 * algorithm.units
     table = Table(
         title=f"VSMLLearner: {algorithm.name}, "
         + (f"lr = {lr:g}, " if algorithm.pace is not Pace.NONE else "")
-        + f"N = {algorithm.units} units per synapse",
+        + (f"N = {algorithm.units} units per synapse" if lstm else f"numbers per synapse: {algorithm.states}"),
         title_justify="left",
         caption_justify="left",
     )
@@ -29,7 +30,7 @@ def summary(synapses: Synapses, unmapped: str) -> Table:
     total = 0
     for name, grid in mapping.grids.items():
         G, A, B = grid.shape
-        states = G * A * B * 2 * algorithm.units
+        states = G * A * B * algorithm.states
         elementwise = isinstance(grid, ParameterGrid)
         frozen = not any(parameter.requires_grad for parameter in grid.parameters)
         total += 0 if frozen else states
@@ -44,10 +45,13 @@ def summary(synapses: Synapses, unmapped: str) -> Table:
     table.add_row("|V_L|, learned states", "", "", f"{total:,}")
     table.add_row("|V_M|, shared parameters", "", "", f"{V_M:,}")
     table.add_row("|V_L| / |V_M|", "", "", f"{total / V_M:,.1f}")
-    N2, kept = 2 * algorithm.units, len(algorithm.layout.planes)
+    kept = len(algorithm.layout.planes)
     if algorithm.readable:
         caption = f"glue: {describe(mapping.glue)}"
-        caption += f"\nkept: {kept} of a synapse's {N2} numbers, from which the others follow"
+        if kept < algorithm.states:
+            caption += f"\nkept: {kept} of a synapse's {algorithm.states} numbers, from which the others follow"
+        if algorithm.chained:
+            caption += f"\n{_ways(algorithm)}"
     else:
         caption = f"left out between layers, whose messages go from one to the next: {describe(mapping.glue)}"
         caption += "\nstates begin as noise; weights stay as they are, and say nothing of what is learned"
@@ -62,6 +66,14 @@ def summary(synapses: Synapses, unmapped: str) -> Table:
         caption += f"\nleft to your optimizer, as you chose: {', '.join(mapping.chosen)}"
     table.caption = caption
     return table
+
+
+def _ways(algorithm: Algorithm) -> str:
+    """How messages go back through functions of the model."""
+    ways = {way: {n for n in algorithm.functions if algorithm.across(n) is way} for way in Across}
+    named = {w: "elementwise functions" if n == ELEMENTWISE else ", ".join(sorted(n)) for w, n in ways.items() if n}
+    known = "; ".join(f"through {names} {way.value}" for way, names in named.items())
+    return f"messages go back {known}; through all else {algorithm.across('').value}"
 
 
 def show(table: Table) -> None:

@@ -36,7 +36,7 @@ def protocol(net: Net = Clusters.net, **settings: object) -> MPLP:
     return problem.algorithm(problem.start(0), "protocol", {"kind": "meta-learned"})
 
 
-ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
+ACTIVATIONS = {"relu": lambda: nn.ReLU(inplace=True), "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
 
 
 def model_of(net: Net) -> nn.Sequential:
@@ -77,6 +77,13 @@ class Around(nn.Module):
         return self.second(self.between(self.first(x)))
 
 
+def operated(h: Tensor) -> Tensor:
+    h = h + 1
+    h *= 2
+    h += h.detach()
+    return -h
+
+
 BETWEEN = {
     "gelu": F.gelu,
     "softmax": lambda h: h.softmax(-1),
@@ -84,6 +91,7 @@ BETWEEN = {
     "arithmetic": lambda h: (2 * h - 1) / 3 + h.square(),
     "shapes": lambda h: torch.cat([part.unsqueeze(0) for part in h.view(-1, 2, 2).unbind(1)], 2).flatten(0, 1),
     "in place": lambda h: F.silu(h, inplace=True).mul_(2),
+    "operators": operated,
     "halves": lambda h: torch.cat(h.chunk(2, 1)[::-1], 1),
 }
 

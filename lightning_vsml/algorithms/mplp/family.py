@@ -83,6 +83,11 @@ class MPLP(Algorithm):
         return 1 + self.sizes.carry
 
     @property
+    def states(self) -> int:
+        """The same: there is no LSTM."""
+        return self.units
+
+    @property
     def size(self) -> int:
         """|V_M|, the number of shared parameters; statistics, which are not trained, do not count."""
         return sum(tensor.numel() for name, tensor in self.V.items() if is_trained(name))
@@ -193,6 +198,11 @@ class MPLP(Algorithm):
     def commit(self, state: Tensor, change: Change) -> Tensor:
         """Moved by the mean over rows (eq. 8)."""
         return state + change.planes / max(change.rows, 1)
+
+    @property
+    def functions(self) -> frozenset[str]:  # type: ignore[override]
+        """Those with rules."""
+        return frozenset(self.kinds)
 
     def across(self, function: str) -> Across:
         """Activations and losses that it has rules for send messages of their own; all else is differentiated."""

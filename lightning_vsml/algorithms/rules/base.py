@@ -91,6 +91,11 @@ class Rule(Algorithm):
         return len(self.numbers)
 
     @property
+    def states(self) -> int:
+        """The same: there is no LSTM."""
+        return self.units
+
+    @property
     def size(self) -> int:
         """|V_M|, how many constants there are."""
         return len(self.constants)
