@@ -40,7 +40,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="holds MNIST/raw/*.gz, or gets them")
     parser.add_argument("--tasks", type=int, default=1000, help="sinusoids")
     parser.add_argument("--runs", type=int, default=100, help="networks that learn MNIST")
-    parser.add_argument("--protocols", nargs="+", default=["mplp_mnist", "mplp_mnist_stateful"])
+    parser.add_argument("--protocols", nargs="+", default=["mplp_mnist"])
     parser.add_argument("--ablation", action="store_true", help="meta-train instead")
     parser.add_argument("--seeds", type=int, default=3, help="of the ablation")
     parser.add_argument("--meta-steps", type=int, default=300, help="of the ablation")
