@@ -29,7 +29,7 @@ from matplotlib import pyplot as plt
 
 Row = tuple[str, str, float]
 STEPS, EXAMPLES, SIDE = 20, 8, 12  # of MNIST
-RATES = {"sgd": (0.1, 0.3, 1.0, 3.0), "adam": (0.003, 0.01, 0.03)}
+RATES = {"sgd": (0.1, 0.3, 1.0, 3.0, 10.0, 30.0), "adam": (0.003, 0.01, 0.03, 0.1, 0.3)}
 OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
 VALIDATION = 5000
 BUDGET = {"messages": (1, 4, 8), "sharing": ("tensor", "kind", "statistics")}
@@ -40,7 +40,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="holds MNIST/raw/*.gz, or gets them")
     parser.add_argument("--tasks", type=int, default=1000, help="sinusoids")
     parser.add_argument("--runs", type=int, default=100, help="networks that learn MNIST")
-    parser.add_argument("--protocols", nargs="+", default=["mplp_mnist"])
+    parser.add_argument("--protocols", nargs="*", default=["mplp_mnist"])
     parser.add_argument("--ablation", action="store_true", help="meta-train instead")
     parser.add_argument("--seeds", type=int, default=3, help="of the ablation")
     parser.add_argument("--meta-steps", type=int, default=300, help="of the ablation")
