@@ -116,7 +116,7 @@ def contenders(
     sizes = (stream.x.shape[2], *hidden, CLASSES)
     for algorithm in algorithms:
         with torch.no_grad():
-            fresh = Learning(stream, sizes, len(stream.x), 1, 0).fresh(algorithm.cell)
+            fresh = Learning(stream, sizes, len(stream.x), 1, 0).fresh(algorithm.cell._asdict())
             yield algorithm.name, [Run("as it is", *unroll(algorithm, fresh, stream)[:2])]
     network = Network(tuple(Dense(size) for size in sizes[1:]), torch.relu)
     weights = network.initial(stream.x.shape[2:], range(stream.x.shape[1]))

@@ -37,7 +37,7 @@ def main() -> None:
     N, T, S, A, B = (getattr(options, name) for name in ("units", "learners", "examples", "inputs", "classes"))
     stream = Stream(torch.randn(S, T, A), torch.randint(B, (S, T)))
     cell = Cell(*(parameter.requires_grad_() for parameter in initial(N)))
-    fresh = Learning(stream, (A, B), S, 1, 0).fresh(cell)
+    fresh = Learning(stream, (A, B), S, 1, 0).fresh(cell._asdict())
     products = 2 * S * T * (A + 1) * B * 3 * 4 * N * N  # two ticks; h W there, and two of its size on the way back
     table = Table("ticks", "forwards, s", "backwards, s", "together, s", "10^9 multiplications / s")
     for ticks in ("native",) if options.no_torch else ("native", "reference"):
