@@ -161,6 +161,15 @@ class Algorithm(ABC):
         """How messages go back through a function of the model's, by its name: ``"relu"``, ``"reshape"``."""
         raise NotImplementedError
 
+    def ways(self) -> str:
+        """In words, how messages go back through functions of a model."""
+        found = {way: {name for name in self.functions if self.across(name) is way} for way in Across}
+        named = {
+            w: "elementwise functions" if n == ELEMENTWISE else ", ".join(sorted(n)) for w, n in found.items() if n
+        }
+        known = "; ".join(f"through {names} {way.value}" for way, names in named.items())
+        return f"messages go back {known}; through all else {self.across('').value}"
+
     def enter(self, x: Tensor) -> Tensor | None:
         """What a model's first layer gets for its input, where messages forward have M numbers, too: ``(...)`` ->
         ``(..., M)``. None where they are the values themselves.

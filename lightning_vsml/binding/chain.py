@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import torch
 from torch import Tensor
 
-from lightning_vsml.algorithms.base import Across
 from lightning_vsml.binding.call import Use
 from lightning_vsml.binding.carried import Carried, link_of
 from lightning_vsml.binding.links import Link, operate, unchanged
@@ -88,13 +87,8 @@ def _entering(use: Use, x: Tensor, begins: bool) -> tuple[Tensor, ...] | None:
 
 
 def _refuse(use: Use, why: str) -> NoReturn:
-    how = {
-        way: ", ".join(sorted(name for name in use.algorithm.functions if use.algorithm.across(name) is way))
-        for way in Across
-    }
-    known = "; ".join(f"{way.value}: {names}" for way, names in how.items() if names)
     raise GraphError(
-        f"layer {use.name!r}: {why}. The messages of {use.algorithm.name!r} go from one layer to the next ({known}). "
+        f"layer {use.name!r}: {why}. Of {use.algorithm.name!r}, {use.algorithm.ways()}. "
         "Choose an algorithm whose messages are gradients, such as 'backprop', for models that do anything else."
     )
 

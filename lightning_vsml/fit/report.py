@@ -3,7 +3,7 @@
 from rich.console import Console
 from rich.table import Table
 
-from lightning_vsml.algorithms.base import ELEMENTWISE, Across, Algorithm, Pace
+from lightning_vsml.algorithms.base import Pace
 from lightning_vsml.binding.grids import ParameterGrid
 from lightning_vsml.binding.mapping import describe
 from lightning_vsml.binding.synapses import Synapses
@@ -51,7 +51,7 @@ def summary(synapses: Synapses, unmapped: str) -> Table:
         if kept < algorithm.states:
             caption += f"\nkept: {kept} of a synapse's {algorithm.states} numbers, from which the others follow"
         if algorithm.chained:
-            caption += f"\n{_ways(algorithm)}"
+            caption += f"\n{algorithm.ways()}"
     else:
         caption = f"left out between layers, whose messages go from one to the next: {describe(mapping.glue)}"
         caption += "\nstates begin as noise; weights stay as they are, and say nothing of what is learned"
@@ -66,14 +66,6 @@ def summary(synapses: Synapses, unmapped: str) -> Table:
         caption += f"\nleft to your optimizer, as you chose: {', '.join(mapping.chosen)}"
     table.caption = caption
     return table
-
-
-def _ways(algorithm: Algorithm) -> str:
-    """How messages go back through functions of the model."""
-    ways = {way: {n for n in algorithm.functions if algorithm.across(n) is way} for way in Across}
-    named = {w: "elementwise functions" if n == ELEMENTWISE else ", ".join(sorted(n)) for w, n in ways.items() if n}
-    known = "; ".join(f"through {names} {way.value}" for way, names in named.items())
-    return f"messages go back {known}; through all else {algorithm.across('').value}"
 
 
 def show(table: Table) -> None:

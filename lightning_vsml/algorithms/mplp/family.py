@@ -17,17 +17,13 @@ from lightning_vsml.algorithms.base import Across, Algorithm, Pace, family
 from lightning_vsml.algorithms.change import Change
 from lightning_vsml.algorithms.mplp import nodes
 from lightning_vsml.algorithms.mplp.nodes import Sizes
+from lightning_vsml.algorithms.mplp.statistics import Recording, is_trained, scaled, standardised
 from lightning_vsml.algorithms.parts import Reach
 from lightning_vsml.ticks import Layout, Site
 from lightning_vsml.ticks.plan.layout import Plane
 from lightning_vsml.ticks.sites import Rows
 
 SHARING = ("tensor", "kind", "statistics")
-STEP = 0.2  # an update is at most this, in units of 1 / sqrt(fan-in), until meta-training changes it
-LIMIT = 5.0  # of what is standardised: probabilities and losses go far from where they begin
-SPEED = 10.0  # of which the scale is found so much faster than other parameters are
-
-Recording = dict[str, list[tuple[Tensor, Tensor]]]  # mean and variance by name, of every use
 
 
 @family
@@ -47,9 +43,11 @@ class MPLP(Algorithm):
             runs on any model.
         places: how many layers a model has to have, where something is not shared.
         card: where it comes from and what it was measured at.
+        place: of the layer that it runs, see :meth:`of_layer`.
+        recording: where statistics are noted, see :meth:`recorder`.
 
     Raises:
-        ValueError: unknown sharing or kinds, or tensors are missing.
+        ValueError: unknown sharing or kinds.
     """
 
     family: ClassVar[str] = "mplp"
@@ -186,7 +184,7 @@ class MPLP(Algorithm):
             M, wanted = self.sizes.messages, message and kind == "weight"
             told, update, after = nodes.run(self.V, self._key(kind), parts, M, carry, wanted)
             assert update is not None
-            moved = self._scaled(kind, update) / grain
+            moved = scaled(self.V, self._key(kind, "statistics"), update, self.recording) / grain
             planes = [moved.sum(0).movedim(-1, 0)]
             if carry is not None and after is not None:
                 planes.append((after - carry).sum(0).movedim(-1, 0))
@@ -256,24 +254,8 @@ class MPLP(Algorithm):
         return f"{kind}.{self.place}" if own and kind not in nodes.LOSSES else kind
 
     def _standardised(self, kind: str, name: str, part: Tensor) -> Tensor:
-        """By recorded statistics; or by its own, which are recorded."""
         key = f"{self._key(kind, 'statistics')}.statistics.{name}"
-        if self.recording is None:
-            mean, std = self.V[key]
-        else:
-            over = tuple(range(part.dim() - 1))
-            mean, var = part.mean(over), part.var(over, correction=0)
-            self.recording.setdefault(key, []).append((mean, var))
-            std = standard_deviation(var)
-        return ((part - mean) / std).clamp(-LIMIT, LIMIT)
-
-    def _scaled(self, kind: str, update: Tensor) -> Tensor:
-        key = self._key(kind, "statistics")
-        if self.recording is not None:
-            mean, var = update.mean(), update.var(correction=0)
-            self.recording.setdefault(f"{key}.offset", []).append((mean, var))
-            return (update - mean) * STEP
-        return (update - self.V[f"{key}.offset"]) * (STEP * (SPEED * self.V[f"{key}.scale"]).exp())
+        return standardised(self.V, key, part, self.recording)
 
     # --- where it runs, and files
 
@@ -323,16 +305,6 @@ def fresh(
         for prefix in [f"{kind}.{place}" for place in range(count)] if own else [kind]:
             V |= nodes.fresh(kind, prefix, sizes, generator)
     return V
-
-
-def is_trained(name: str) -> bool:
-    """Whether meta-training changes a tensor."""
-    return ".statistics." not in name and not name.endswith(".offset")
-
-
-def standard_deviation(variance: Tensor) -> Tensor:
-    """1 for what is constant."""
-    return torch.where(variance > 1e-12, variance, torch.ones_like(variance)).sqrt()
 
 
 def _site(state: Tensor, x: Tensor | Site) -> Site:

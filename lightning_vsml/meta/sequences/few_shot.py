@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_vsml.algorithms.mplp import MPLP
-from lightning_vsml.algorithms.mplp.family import fresh, is_trained
+from lightning_vsml.algorithms.mplp.family import fresh
 from lightning_vsml.algorithms.mplp.nodes import Sizes
+from lightning_vsml.algorithms.mplp.statistics import is_trained
 from lightning_vsml.lab import datasets
 from lightning_vsml.meta.sequences.passing import Net, Passing, Shots, States, recorded, unroll
 from lightning_vsml.meta.sequences.problem import Parameters, Problem
@@ -19,7 +20,7 @@ from lightning_vsml.meta.sequences.problem import Parameters, Problem
 VALIDATION = 5000  # training images that are held out
 SIDE = 12  # of digits
 SMALL = Net((36, 16, 10), "sigmoid", "cross_entropy")
-PROBLEM_SEED = 2**40  # added to seeds of what held-out tasks are drawn by
+HELD_OUT = 2**40  # seed of held-out tasks; those of episodes are below
 
 
 class FewShot(Problem):
@@ -115,9 +116,9 @@ class FewShot(Problem):
     @torch.no_grad()
     def held_out(self, V: Parameters) -> dict[str, float]:
         """Losses before and after a learner's steps on held-out tasks; "gain" is minus the last one's logarithm."""
-        generator = torch.Generator().manual_seed(PROBLEM_SEED)
+        generator = torch.Generator().manual_seed(HELD_OUT)
         shots = self.shots(self.judges, generator, held_out=True)
-        algorithm, states = self.learners_of(V, self.judges, PROBLEM_SEED + 1)
+        algorithm, states = self.learners_of(V, self.judges, HELD_OUT + 1)
         losses, y, _ = unroll(self.net, algorithm, states, shots)
         means = losses.mean(1).tolist()
         found = {f"loss_{step}": value for step, value in enumerate(means)}

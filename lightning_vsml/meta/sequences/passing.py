@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_vsml.algorithms.mplp import MPLP
-from lightning_vsml.algorithms.mplp.family import Recording, is_trained, standard_deviation
+from lightning_vsml.algorithms.mplp.statistics import Recording, pooled
 from lightning_vsml.meta.sequences.problem import Episode, Parameters
 
 States = Sequence[Tensor]  # of the layers, (1 + K, learners, A + 1, B)
@@ -132,12 +132,4 @@ def recorded(algorithm: MPLP, net: Net, states: States, shots: Shots, steps: int
     first = shots._replace(x=shots.x[:steps], target=shots.target[:steps])
     with torch.no_grad():
         unroll(net, algorithm.recorder(found), states, first)
-    V = {name: tensor for name, tensor in algorithm.V.items() if is_trained(name)}
-    for name, moments in found.items():
-        means, variances = (torch.stack(part) for part in zip(*moments, strict=True))
-        mean = means.mean(0)
-        if name.endswith(".offset"):
-            V[name], V[name.replace(".offset", ".scale")] = mean, torch.zeros_like(mean)
-        else:
-            V[name] = torch.stack([mean, standard_deviation((variances + (means - mean).square()).mean(0))])
-    return V
+    return {**algorithm.V, **pooled(found)}
