@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lightning_vsml.algorithms.change import Change
 from lightning_vsml.algorithms.parts import Reach
-from lightning_vsml.ticks import Layout, Site
+from lightning_vsml.ticks import Layout, Site, Told
 
 
 class Across(Enum):
@@ -34,6 +34,7 @@ class Pace(Enum):
 
     FEEDBACK = "feedback, as it enters the layers"
     CHANGE = "what changes"
+    COMMIT = "what is committed: commit ticks are told it, and what is pending is minus the gradient"
     NONE = "nothing: there is no learning rate"
 
 
@@ -141,8 +142,15 @@ class Algorithm(ABC):
         """
 
     @abstractmethod
-    def commit(self, state: Tensor, change: Change) -> Tensor:
-        """The merged state after a learning step; uses up ``change``."""
+    def commit(self, state: Tensor, change: Change, told: Told | None = None) -> Tensor:
+        """The merged state after a learning step; uses up ``change``.
+
+        Args:
+            state: merged, ``(P, G, A, B)``.
+            change: what was learned.
+            told: rates and biases, for algorithms whose :attr:`pace` is ``COMMIT``; by default the own rate, and the
+                last input is a bias.
+        """
 
     def of_layer(self, place: int, places: int) -> "Algorithm":
         """What the layer at this place, of so many, runs by.
@@ -203,6 +211,16 @@ class Algorithm(ABC):
 
     def overwrite(self, state: Tensor, weights: Tensor) -> Tensor:
         """A state moved to stand for ``weights`` (G, A, B)."""
+        raise NotImplementedError
+
+    def shown(self, change: Tensor) -> Tensor:
+        """What a change (P, G, A, B) shows as: how weights will move, or where commit ticks decide that, minus the
+        gradient; ``(G, A, B)``.
+        """
+        return self.decode(change)
+
+    def pushed(self, change: Tensor, rows: slice, shown: Tensor, weights: Tensor | None) -> None:
+        """Add to a change, in place: ``shown`` to what it shows as, ``weights`` to the weights; in these inputs."""
         raise NotImplementedError
 
     # --- where and how it runs

@@ -11,10 +11,22 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from lightning_vsml.algorithms.base import Algorithm, family
+from lightning_vsml.algorithms.base import Algorithm, Pace, family
 from lightning_vsml.algorithms.change import Change
 from lightning_vsml.algorithms.parts import Codec, Protocol, Reach, Stability
-from lightning_vsml.ticks import IMPLEMENTATIONS, Cell, Implementation, Layout, Site, Tick, implementation
+from lightning_vsml.ticks import (
+    IMPLEMENTATIONS,
+    Cell,
+    CommitTick,
+    Implementation,
+    Layout,
+    Site,
+    Tick,
+    Told,
+    implementation,
+)
+from lightning_vsml.ticks.commit.layout import layout_of_commits
+from lightning_vsml.ticks.commit.run import Commit
 from lightning_vsml.ticks.plan.layout import layout
 from lightning_vsml.ticks.products import Products
 from lightning_vsml.ticks.sites import Lookup, Rows
@@ -49,6 +61,7 @@ class LearningAlgorithm(Algorithm):
         ticks: name of the tick implementation, or ``"auto"`` for the fastest.
         fine: its constants are so fine that ticks which are not products are run in float64.
         tolerance: relative error that ticks as products may have.
+        gradient: where there are commit ticks, ``(N,)``: changes of c -> minus the gradient of a weight.
 
     Raises:
         ValueError: parts do not fit together; the message names what was expected and what came.
@@ -70,6 +83,7 @@ class LearningAlgorithm(Algorithm):
     ticks: str = "auto"
     fine: bool = False
     tolerance: float = TOLERANCE
+    gradient: Tensor | None = None
 
     def __post_init__(self) -> None:
         self.cell.validate()
@@ -78,7 +92,7 @@ class LearningAlgorithm(Algorithm):
             ("codec.encode", tuple(self.codec.encode.shape), (N,)),
             ("codec.decode", tuple(self.codec.decode.shape), (N,)),
             ("memory", (len(self.memory),), (N,)),
-            ("cell.P_b", tuple(self.cell.P_b.shape[-2:]), (N, 1)),
+            ("cell.P_b", tuple(self.cell.P_b.shape[-2:]), (N, 1 + len(self._told_inputs))),
         ):
             if have != want:
                 raise ValueError(f"{what} should have shape {want} for a cell of {N} units, got {have}.")
@@ -86,6 +100,8 @@ class LearningAlgorithm(Algorithm):
             raise ValueError(f"cell.P_f should have shape ({N}, 1) or more columns, got {tuple(self.cell.P_f.shape)}.")
         self.codec.validate()
         self.protocol.validate(self.cell)
+        if (self.gradient is None) is not (not self.protocol.commit):
+            raise ValueError("gradient should be given where the protocol has commit ticks, and only there.")
         if not self.lr > 0:
             raise ValueError(f"lr should be positive, got {self.lr}.")
         if not 0 <= self.positions <= 1:
@@ -101,6 +117,7 @@ class LearningAlgorithm(Algorithm):
             self,
             cell=Cell(*(parameter.to(device, dtype) for parameter in self.cell)),
             codec=Codec(*(vector.to(device, dtype) for vector in self.codec)),
+            gradient=None if self.gradient is None else self.gradient.to(device, dtype),
         )
 
     def on(self, ticks: str | None = None, tolerance: float | None = None) -> "LearningAlgorithm":
@@ -115,7 +132,15 @@ class LearningAlgorithm(Algorithm):
     def layout(self) -> Layout:
         """The planes of a state."""
         with torch.no_grad():
-            return layout(self.cell, *self.protocol, *self.codec, self.memory)
+            forward, learn, commit = self.protocol
+            if commit:
+                return layout_of_commits(self.cell, forward, learn, commit, *self.codec, self.memory)
+            return layout(self.cell, forward, learn, *self.codec, self.memory)
+
+    @property
+    def pace(self) -> Pace:  # type: ignore[override]
+        """Commit ticks are told the learning rate."""
+        return Pace.COMMIT if self.protocol.commit else Pace.FEEDBACK
 
     @property
     def units(self) -> int:
@@ -213,7 +238,7 @@ class LearningAlgorithm(Algorithm):
         """
         site = self._site(state, x)
         if not site.rows:
-            return Change(torch.zeros_like(state), 0), torch.zeros_like(site.x)
+            return Change(torch.zeros_like(state[: self.layout.learned]), 0), torch.zeros_like(site.x)
         kept = site.select(state)
         own: list[Tensor] = []
         if any(step.own for step in self.protocol.learn):  # asinh: linear in small sums, logarithm of large ones
@@ -225,20 +250,50 @@ class LearningAlgorithm(Algorithm):
         inputs = site.occurring if isinstance(site, Lookup) else None
         return Change(changes, site.rows, inputs), back
 
-    def commit(self, state: Tensor, change: Change) -> Tensor:
-        """The merged state after a learning step, within the stability rules.
+    def commit(self, state: Tensor, change: Change, told: Told | None = None) -> Tensor:
+        """The merged state after a learning step, within the stability rules, and after the commit ticks.
 
         Uses up ``change``; and ``state``, where only some of its inputs changed.
         """
         if not change.rows:
             return state
-        if change.inputs is not None and self.stability == Stability() and all(self._memories):
+        if change.inputs is not None and self.stability == Stability() and all(self._memories) and self._commit is None:
             return state.index_add_(2, change.inputs, change.planes)
         moved = change.whole(state.shape[2])
         if not all(self._memories):
             shares = moved.new_tensor([1.0 if memory else 1 / change.rows for memory in self._memories])
             moved = moved * shares.view(-1, 1, 1, 1) if moved.requires_grad else moved.mul_(shares.view(-1, 1, 1, 1))
-        return self.stability.settle(state, moved, [abs(plane.scale) for plane in self.layout.planes])
+        learned = self.layout.learned
+        scales = [abs(plane.scale) for plane in self.layout.planes[:learned]]
+        merged = self.stability.settle(state[:learned], moved, scales)
+        if self._commit is None:
+            return merged
+        told = Told.of(state.shape[2], state) if told is None else told
+        still = told.rate == 0
+        if bool(still.all()):
+            return state
+        after = self._commit([*merged, *state[learned:]], told._replace(rate=told.rate.masked_fill(still, 1.0)))
+        if bool(still.any()):
+            after[:, :, still] = state[:, :, still]
+        return after
+
+    def shown(self, change: Tensor) -> Tensor:
+        """As :meth:`Algorithm.shown`."""
+        factors = self._decode if self.gradient is None else self._readout(self.gradient)
+        if factors == (1.0,):
+            return change[0]
+        return sum((plane * f for plane, f in zip(change, factors, strict=False) if f), start=change.new_zeros(()))
+
+    def pushed(self, change: Tensor, rows: slice, shown: Tensor, weights: Tensor | None) -> None:
+        """As :meth:`Algorithm.pushed`."""
+        factors = () if self.gradient is None else self._readout(self.gradient)
+        for place, (plane, at) in enumerate(zip(change, self.layout.planes, strict=False)):
+            if at.codes and self.gradient is None:
+                plane[:, rows] += shown
+            elif self.gradient is not None and factors[place]:
+                plane[:, rows] += shown / factors[place]
+            if at.codes and weights is not None:
+                plane[:, rows] += weights
 
     def history(self) -> dict[str, Any]:
         """What the next step depends on besides states: the latest plans of products, as plain values."""
@@ -273,8 +328,12 @@ class LearningAlgorithm(Algorithm):
     @cached_property
     def _decode(self) -> tuple[float, ...]:
         """The weight is the sum of the planes times these."""
+        return self._readout(self.codec.decode)
+
+    def _readout(self, vector: Tensor) -> tuple[float, ...]:
+        """What a vector makes of c, as factors of planes."""
         factors = [0.0] * len(self.layout.planes)
-        for unit, weight in enumerate(self.codec.decode.tolist()):
+        for unit, weight in enumerate(vector.tolist()):
             if weight:
                 place, factor = self.layout.units[1][unit] or (0, 0.0)
                 factors[place] += weight * factor
@@ -285,17 +344,36 @@ class LearningAlgorithm(Algorithm):
 
     @cached_property
     def _memories(self) -> tuple[bool, ...]:
-        return tuple(plane.part == 1 and self.memory[plane.unit] for plane in self.layout.planes)
+        """Of planes that learn ticks change."""
+        planes = self.layout.planes[: self.layout.learned]
+        return tuple(plane.part == 1 and self.memory[plane.unit] for plane in planes)
+
+    @property
+    def _told_inputs(self) -> set[int]:
+        """Columns of P_b that commit ticks read."""
+        return {column for step in self.protocol.commit for column, _ in step.inputs}
+
+    @cached_property
+    def _commit(self) -> Commit | None:
+        """The commit phase, if there is one."""
+        if not self.protocol.commit:
+            return None
+        exact = torch.float64 if self.fine else None
+        return Commit(self.cell, self.protocol.commit, self.layout, self.tolerance, exact)
 
     @cached_property
     def _implementation(self) -> Implementation:
         with torch.no_grad():  # what it is planned by is no part of a graph: gradient checkpointing would miss it
             codec = torch.stack(list(self.codec)).abs().sum(0).nonzero().flatten().tolist()
+            own = max(len(step.own) for step in self.protocol.learn)
+            told = self.cell.P_f.shape[-1] if not self.protocol.commit else 1 + own  # the others are of commit ticks
+            cell = self.cell._replace(P_f=self.cell.P_f[..., :told], P_b=self.cell.P_b[..., :1])
             return implementation(
                 self.ticks,
-                self.cell,
-                *self.protocol,
-                frozenset(codec),
+                cell if self.protocol.commit else self.cell,
+                self.protocol.forward,
+                self.protocol.learn,
+                frozenset(codec) if not self.protocol.commit else self.layout.kept,
                 self.layout,
                 tolerance=self.tolerance,
                 exact=torch.float64 if self.fine else None,
@@ -311,6 +389,8 @@ class LearningAlgorithm(Algorithm):
     def tensors(self) -> dict[str, Tensor]:
         """Cell and codec by name."""
         parts = {**self.cell._asdict(), **self.codec._asdict()}
+        if self.gradient is not None:
+            parts["gradient"] = self.gradient
         return {name: tensor.detach().cpu().contiguous() for name, tensor in parts.items()}
 
     def settings(self) -> dict[str, Any]:
@@ -324,7 +404,9 @@ class LearningAlgorithm(Algorithm):
                 "nonzero_parameters": sum(int(parameter.count_nonzero()) for parameter in self.cell),
                 "dtype": str(self.cell.W.dtype).removeprefix("torch."),
             },
-            "protocol": {phase: [step._asdict() for step in steps] for phase, steps in self.protocol._asdict().items()},
+            "protocol": {
+                phase: [step._asdict() for step in steps] for phase, steps in self.protocol._asdict().items() if steps
+            },
             "memory": list(self.memory),
             "lr": self.lr,
             "stability": self.stability._asdict(),
@@ -343,10 +425,15 @@ class LearningAlgorithm(Algorithm):
                 Tick(tuple(step["x"]), tuple(step["e"]), tuple(step.get("own", ()))) for step in card["protocol"][phase]
             )
 
+        def commit_tick(one: list[int], bias: list[int], rate: list[int], outputs: Any, inputs: Any) -> CommitTick:
+            pairs = (tuple((column, channel) for column, channel in told) for told in (outputs, inputs))
+            return CommitTick(tuple(one), tuple(bias), tuple(rate), *pairs)
+
+        commit = tuple(commit_tick(**step) for step in card["protocol"].get("commit", ()))
         return cls(
             name=card["name"],
             cell=Cell(**{name: tensors[name] for name in Cell._fields}),
-            protocol=Protocol(forward=ticks("forward"), learn=ticks("learn")),
+            protocol=Protocol(ticks("forward"), ticks("learn"), commit),
             codec=Codec(**{name: tensors[name] for name in Codec._fields}),
             memory=tuple(bool(unit) for unit in card["memory"]),
             lr=float(card["lr"]),
@@ -355,6 +442,7 @@ class LearningAlgorithm(Algorithm):
             positions=float(card.get("positions", 0.0)),
             fine=bool(card.get("fine", False)),
             tolerance=float(card.get("tolerance", TOLERANCE)),
+            gradient=tensors.get("gradient"),
             card=card,
         )
 

@@ -11,7 +11,8 @@ class Change(NamedTuple):
 
     Attributes:
         planes: of memories mean over samples, sum over positions (or less: see ``positions`` of
-            :class:`~lightning_vsml.LearningAlgorithm`); of other planes sum over rows. ``(P, G, A, B)``.
+            :class:`~lightning_vsml.LearningAlgorithm`); of other planes sum over rows. ``(P, G, A, B)``, of the planes
+            that learning changes.
         rows: how many rows were summed; over several processes, their mean.
         inputs: which of the A inputs it is about, where others did not take part; one may occur several times.
     """

@@ -19,7 +19,7 @@ from lightning_vsml.algorithms.base import ELEMENTWISE, SHAPING, Across, Algorit
 from lightning_vsml.algorithms.change import Change
 from lightning_vsml.algorithms.noise import noise
 from lightning_vsml.algorithms.parts import Reach
-from lightning_vsml.ticks import Cell, Layout, Site
+from lightning_vsml.ticks import Cell, Layout, Site, Told
 from lightning_vsml.ticks.dense import TICKS, Ticked, tick
 from lightning_vsml.ticks.plan.layout import Plane
 
@@ -132,7 +132,7 @@ class Emergent(Algorithm):
             back.append(after.backward)
         return Change(total / max(R, 1), R), torch.cat(back).unflatten(0, (R, G)) if back else torch.zeros_like(x)
 
-    def commit(self, state: Tensor, change: Change) -> Tensor:
+    def commit(self, state: Tensor, change: Change, told: Told | None = None) -> Tensor:
         """The state after it."""
         return state + change.planes
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_vsml.ticks import Cell, Tick
+from lightning_vsml.ticks import Cell, CommitTick, Tick
 
 
 class Protocol(NamedTuple):
@@ -19,10 +19,18 @@ class Protocol(NamedTuple):
             start from the merged state too, so that no state per sample outlives a call; an algorithm
             that needs the state after the forward ticks repeats them here. They may feed neurons' own messages:
             sums over incoming synapses after the forward ticks, their asinh (arXiv 2012.14905, eq. 11).
+        commit: ticks that all synapses do once on the merged state, after changes were averaged over samples: what is
+            not linear in them (an RMS, momentum, a step size) has its place here. Most algorithms have none.
     """
 
     forward: tuple[Tick, ...]
     learn: tuple[Tick, ...]
+    commit: tuple[CommitTick, ...] = ()
+
+    def __repr__(self) -> str:
+        """Commit ticks only where there are some: fingerprints, which hash it, outlive the field."""
+        commit = f", commit={self.commit}" if self.commit else ""
+        return f"Protocol(forward={self.forward}, learn={self.learn}{commit})"
 
     def validate(self, cell: Cell) -> None:
         """Check that each phase has ticks, and feeds channels and own messages that the cell has.
@@ -31,7 +39,7 @@ class Protocol(NamedTuple):
             ValueError: names the phase, and what was expected and found.
         """
         messages = cell.P_f.shape[-1] - 1
-        for phase, steps in self._asdict().items():
+        for phase, steps in (("forward", self.forward), ("learn", self.learn)):
             if not steps:
                 raise ValueError(f"protocol.{phase} should hold at least one tick, got none.")
             for step in steps:
@@ -50,6 +58,21 @@ class Protocol(NamedTuple):
                     raise ValueError(
                         f"protocol.{phase} feeds {len(step.own)} own messages, but the cell has only {messages}: the "
                         "columns of P_f but the first."
+                    )
+        for last in self.commit:
+            told = (*last.one, *last.bias, *last.rate)
+            fed = (
+                (told, cell.V.shape[-2], "forward channel"),
+                ([channel for _, channel in last.inputs], cell.V.shape[-2], "forward channel"),
+                ([channel for _, channel in last.outputs], cell.U.shape[-2], "backward channel"),
+                ([column for column, _ in last.outputs], cell.P_f.shape[-1], "column of P_f"),
+                ([column for column, _ in last.inputs], cell.P_b.shape[-1], "column of P_b"),
+            )
+            for places, size, what in fed:
+                if not all(0 <= place < size for place in places):
+                    raise ValueError(
+                        f"protocol.commit names {what} {', '.join(map(str, places))}, but the cell has only 0 to "
+                        f"{size - 1}."
                     )
 
 

@@ -18,6 +18,7 @@ from lightning_vsml.binding.parameter import GraphError
 from lightning_vsml.binding.processes import Mean
 from lightning_vsml.binding.rates import Rates
 from lightning_vsml.binding.states import States
+from lightning_vsml.ticks import Told
 from lightning_vsml.ticks.sites import Diagonal
 
 
@@ -96,8 +97,9 @@ class Changes:
             self.merged.pop(name, None)
         self.states.forget(names)
 
-    def take(self, name: str, wanted: set[int] | None = None) -> Change | None:
-        """The change that a step is to commit, with what the user made of its gradient, and weight decay.
+    def take(self, name: str, wanted: set[int] | None = None) -> tuple[Change, Told | None] | None:
+        """The change that a step is to commit, with what the user made of its gradient, and weight decay; and what
+        commit ticks are told, where there are some.
 
         Args:
             name: of the grid.
@@ -116,28 +118,44 @@ class Changes:
         if self.states.algorithm.chained:
             for parameter in parameters:
                 self._finish(parameter)
-            return change
-        fastest, state = max(map(self.rates.of, grid.parameters)), self.states.current(name, thorough=False)
-        moves: list[tuple[slice, Tensor]] = []
+            return change, None
+        algorithm, state = self.states.runs(name), self.states.current(name, thorough=False)
+        told = self._told(name, parameters) if algorithm.pace is Pace.COMMIT else None
+        fastest = self._fastest(name)
+        moves: list[tuple[slice, Tensor, Tensor | None]] = []
         for parameter in parameters:
-            rate, decay, rows = self.rates.of(parameter), self.rates.decay(parameter), grid.rows(parameter)
+            rate, decay, rows = self._rate(name, parameter), self.rates.decay(parameter), grid.rows(parameter)
             edited = self._is_edited(parameter)
             decays = decay and id(parameter) in self._about
             if edited or decays or rate != fastest:
                 change = Change(change.whole(grid.shape[1]), change.rows)
-                before = self._decode(name, change.planes)[:, rows].clone()
+                before = algorithm.shown(change.planes)[:, rows].clone()
                 after = before * (rate / fastest if fastest else 0.0)
                 if edited and parameter.grad is not None:
                     after = grid.matrix(parameter, parameter.grad).to(before) * -rate
-                if decays:
-                    after = after - decay * self._decode(name, state)[:, rows]
-                moves.append((rows, after - before))
+                decayed = algorithm.decode(state)[:, rows] * -decay if decays else None
+                moves.append((rows, after - before, decayed))
             self._finish(parameter)
-        for rows, move in moves:
-            for plane, at in zip(change.planes, self.states.runs(name).layout.planes, strict=True):
-                if at.codes:
-                    plane[:, rows] += move
-        return change
+        for rows, shown, weights in moves:
+            algorithm.pushed(change.planes, rows, shown, weights)
+        return change, told
+
+    def _told(self, name: str, parameters: list[nn.Parameter]) -> Told:
+        """Biases and rates of a grid's inputs; rates of 0 where there was no feedback, and for others than these."""
+        grid = self.grids[name]
+        device, dtype = grid.placement
+        rate = torch.zeros(grid.shape[1], device=device, dtype=dtype)
+        for parameter in parameters:
+            if id(parameter) in self._about:
+                rate[grid.rows(parameter)] = self.rates.of(parameter) / self.rates.own
+        return Told(grid.biases(rate), rate)
+
+    def _rate(self, name: str, parameter: nn.Parameter) -> float:
+        """What turns a gradient into what a change shows as."""
+        return 1.0 if self.states.runs(name).pace is Pace.COMMIT else self.rates.of(parameter)
+
+    def _fastest(self, name: str) -> float:
+        return max(self._rate(name, parameter) for parameter in self.grids[name].parameters)
 
     def _without(self, name: str, change: Change, parameter: nn.Parameter) -> Change:
         """A change without its part for a parameter, which stays merged."""
@@ -211,14 +229,16 @@ class Changes:
             e = grid.matrix(parameter, dense).to(state.dtype) * (-(gain if fed else 1.0) / self.rates.loss_scale)
             self._about.add(id(parameter))
             part, n = state[:, :, grid.rows(parameter)], e.numel()
+            if algorithm.pace is Pace.COMMIT:  # x = 1 is no input of the layer's, and its mean has no part in it
+                part = algorithm.begin(algorithm.decode(part))
             site = Diagonal(e.new_ones(1, n), (n, 1, 1), False, dim=-1)
             if self.rates.loss_scale == 1.0:
                 self.health.watch_feedback(name, e)
             finite = is_finite(e)  # infinities of a scaled loss are the scaler's business
             own, _ = algorithm.learn(part.reshape(len(state), n, 1, 1), site, e.reshape(1, n), 1, message=False)
-            planes = torch.zeros_like(state)
-            learned = own.planes if fed else own.planes * gain
-            planes[:, :, grid.rows(parameter)] = learned.view(part.shape) if finite else torch.inf
+            learned = own.planes * gain if algorithm.pace is Pace.CHANGE else own.planes
+            planes = torch.zeros_like(state[: len(learned)])
+            planes[:, :, grid.rows(parameter)] = learned.view(-1, *part.shape[1:]) if finite else torch.inf
             self.pending[name] = self._together(name, self.pending.get(name), Change(planes, own.rows))
 
     def _averaged(self, names: list[str], mean: Mean) -> dict[str, Change]:
@@ -230,9 +250,9 @@ class Changes:
         joined = {}
         for name, average in zip(names, rows, strict=True):
             if average:
-                state = self.states.current(name, thorough=False)
+                state, learned = self.states.current(name, thorough=False), self.states.runs(name).layout.learned
                 own = self.pending.get(name)
-                planes = torch.zeros_like(state) if own is None else own.whole(state.shape[2])
+                planes = torch.zeros_like(state[:learned]) if own is None else own.whole(state.shape[2])
                 joined[name] = Change(mean(planes.contiguous()), average)
                 self._about |= {id(p) for p in self.grids[name].parameters if p.requires_grad}
         return joined
@@ -247,10 +267,7 @@ class Changes:
 
     def _as_gradient(self, name: str, parameter: nn.Parameter, change: Change) -> Tensor:
         """What a change does to a parameter, over -lr."""
-        grid, fastest = self.grids[name], max(map(self.rates.of, self.grids[name].parameters))
-        moved = self._decode(name, change.whole(grid.shape[1]))[:, grid.rows(parameter)]
-        scaled = moved * (-self.rates.loss_scale / fastest)
+        grid = self.grids[name]
+        moved = self.states.runs(name).shown(change.whole(grid.shape[1]))[:, grid.rows(parameter)]
+        scaled = moved * (-self.rates.loss_scale / self._fastest(name))
         return grid.values(parameter, scaled).to(parameter.dtype).contiguous()
-
-    def _decode(self, name: str, planes: Tensor) -> Tensor:
-        return self.states.runs(name).decode(planes)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lightning_vsml.algorithms.base import Algorithm
 from lightning_vsml.algorithms.change import Change
-from lightning_vsml.ticks import Site
+from lightning_vsml.ticks import Site, Told
 
 
 class Measurements:
@@ -46,12 +46,14 @@ class Measurements:
         for name, gradient in gradients.items():
             self.gradients[name] = self.gradients.get(name, 0) + gradient
 
-    def compared(self, name: str, algorithm: Algorithm, state: Tensor, change: Change) -> None:
-        """Before a commit: a grid's state and its change."""
+    def compared(
+        self, name: str, algorithm: Algorithm, state: Tensor, change: Change, told: Told | None = None
+    ) -> None:
+        """Before a commit: a grid's state, its change, and what commit ticks are told."""
         if name not in self.gradients:
             return
         own = Change(change.whole(state.shape[2]).clone(), change.rows)  # a commit works in place
-        update = algorithm.decode(algorithm.commit(state, own)) - algorithm.decode(state)
+        update = algorithm.decode(algorithm.commit(state, own, told)) - algorithm.decode(state)
         self._values[f"vsml/update_cosine/{name}"] = _cosine(update, -self.gradients[name])
 
     def committed(self, name: str, state: Tensor, update: Tensor) -> None:

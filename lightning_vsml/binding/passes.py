@@ -105,7 +105,7 @@ class Passes:
         needed = wanted or (self.measurements is not None and self.measurements.cosines)
         sent = None if own is None else [g, *own]  # of what was sent only what neurons told themselves counts
         change, message = algorithm.learn(use.state, site, e, use.samples, sent, needed)
-        if not fed and gain != 1:
+        if algorithm.pace is Pace.CHANGE and gain != 1:
             change.planes.mul_(gain)
         now, reason = algorithm.exact_calls()
         if now > exact:
@@ -162,17 +162,18 @@ class Passes:
 
     def commit(self, name: str, wanted: set[int] | None) -> bool:
         """Commit what is to change of a grid, see :meth:`Changes.take`; whether there was anything."""
-        change = self.changes.take(name, wanted)
-        if change is None:
+        taken = self.changes.take(name, wanted)
+        if taken is None:
             return False
+        change, told = taken
         states, measurements = self.changes.states, self.measurements
         algorithm, old = states.runs(name), states.current(name, thorough=False)
         self.reached.add(name)
         if measurements is None:
-            states.commit(name, change)
+            states.commit(name, change, told)
             return True
         before = (algorithm.decode(old) if algorithm.readable else old).clone()
-        measurements.compared(name, algorithm, old, change)
-        new, weights = states.commit(name, change)
+        measurements.compared(name, algorithm, old, change, told)
+        new, weights = states.commit(name, change, told)
         measurements.committed(name, new, weights - before)
         return True

@@ -10,6 +10,7 @@ from lightning_vsml.algorithms.change import Change
 from lightning_vsml.algorithms.old_states import planes_of
 from lightning_vsml.binding.grids import Grid
 from lightning_vsml.binding.marks import Marks
+from lightning_vsml.ticks import Told
 from lightning_vsml.ticks.sites import empty_grid
 
 Saved = dict[str, dict[str, Tensor]]
@@ -64,10 +65,10 @@ class States:
         return self._states[name]
 
     @torch.no_grad()
-    def commit(self, name: str, change: Change) -> tuple[Tensor, Tensor]:
+    def commit(self, name: str, change: Change, told: Told | None = None) -> tuple[Tensor, Tensor]:
         """Merge a change into a state and write the weights back: the new state and the new weights (or the state)."""
         grid, algorithm, old = self.grids[name], self.runs(name), self._states[name]
-        new = self._states[name] = algorithm.commit(old, change)
+        new = self._states[name] = algorithm.commit(old, change, told)
         if not algorithm.readable:
             return new, new
         weights = algorithm.decode(new)

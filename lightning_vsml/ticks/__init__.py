@@ -19,7 +19,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from lightning_vsml.ticks.cell import Cell, State, Tick
+from lightning_vsml.ticks.cell import Cell, CommitTick, State, Tick
+from lightning_vsml.ticks.commit import Told
 from lightning_vsml.ticks.compiled import eager
 from lightning_vsml.ticks.fused import Fused
 from lightning_vsml.ticks.native import Native
@@ -96,4 +97,15 @@ def implementation(
     )
 
 
-__all__ = ["IMPLEMENTATIONS", "Cell", "Implementation", "Layout", "Site", "State", "Tick", "implementation"]
+__all__ = [
+    "IMPLEMENTATIONS",
+    "Cell",
+    "CommitTick",
+    "Implementation",
+    "Layout",
+    "Site",
+    "State",
+    "Tick",
+    "Told",
+    "implementation",
+]

@@ -116,6 +116,27 @@ class Tick(NamedTuple):
         return f"Tick(x={self.x}, e={self.e}{f', own={self.own}' if self.own else ''})"
 
 
+class CommitTick(NamedTuple):
+    """One step of a commit phase, which all synapses of a grid do once, on the merged state; there are no samples.
+
+    What messages of neurons carry is gathered before the tick: a sum over the neuron's synapses of their h, as its
+    asinh, which is linear in small sums and a logarithm of large ones.
+
+    Attributes:
+        one: channels of the forward message that carry 1, so that the cell knows which tick it is.
+        bias: channels of the forward message that carry 1 to synapses whose input is always 1, and 0 to others.
+        rate: channels of the forward message that carry the logarithm of the learning rate over the algorithm's own.
+        outputs: pairs (j, channel of the backward message): column j of ``Cell.P_f`` summed over an output's synapses.
+        inputs: pairs (j, channel of the forward message): column j of ``Cell.P_b`` summed over an input's synapses.
+    """
+
+    one: tuple[int, ...] = ()
+    bias: tuple[int, ...] = ()
+    rate: tuple[int, ...] = ()
+    outputs: tuple[tuple[int, int], ...] = ()
+    inputs: tuple[tuple[int, int], ...] = ()
+
+
 def carried(ticks: tuple[Tick, ...]) -> int:
     """C, how many different things the backward messages of ``ticks`` carry: feedback and own messages."""
     return max(len(tick.backward) for tick in ticks)

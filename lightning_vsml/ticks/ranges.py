@@ -1,6 +1,7 @@
 """The intervals that tensors lie in: measured, and out to a declared one."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,13 +16,23 @@ FINE = 4  # steps of a finer one, to the next power of 2
 _measured: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
-def intervals(planes: Tensor) -> list[Interval]:
-    """The :func:`interval` of every plane of a state, which nobody else has: once it is measured, it is known."""
+def intervals(planes: Tensor, which: Sequence[bool] | None = None) -> list[Interval]:
+    """The :func:`interval` of planes of a state, which nobody else has: once it is measured, it is known.
+
+    Args:
+        planes: ``(P, G, A, B)``.
+        which: of them matter; of others it is [-1, 1]. All, if not given.
+    """
+
+    def measured() -> list[Interval]:
+        wanted = [True] * len(planes) if which is None else which
+        return [interval(plane) if matters else (-1.0, 1.0) for plane, matters in zip(planes, wanted, strict=True)]
+
     if planes.is_inference():
-        return [interval(plane) for plane in planes]
+        return measured()
     known = _measured.get(planes)
     if known is None or known[0] != planes._version:
-        known = _measured[planes] = (planes._version, [interval(plane) for plane in planes])
+        known = _measured[planes] = (planes._version, measured())
     return known[1]
 
 

@@ -54,7 +54,7 @@ class RowWise:
         told = torch.stack([site.outputs_as_rows(message) for message in own], -1).to(x) if own else None
         change, sent = self.ticks.learn(state, x, site.outputs_as_rows(e).to(x), told)
         factors = planes.new_tensor(scales).view(-1, 1, 1, 1)
-        changes = self.layout.compress(*change).to(planes.dtype) * factors
+        changes = self.layout.compress_change(*change).to(planes.dtype) * factors
         if not message:
             return changes, site.x.new_empty(0)
         return changes, _adjoint(site, sent[..., : x.shape[-1] - site.bias, 0].to(planes.dtype))

@@ -114,7 +114,7 @@ def test_overwrite_moves_the_weight_and_nothing_else() -> None:
 def test_own_messages_are_found_anew_and_damped(ticks: str) -> None:
     """Those of the state and the input that the learn ticks get: asinh of what the forward ticks say."""
     algorithm = with_own_messages()
-    readable = Reference(algorithm.cell, *algorithm.protocol, frozenset([0, 1]))
+    readable = Reference(algorithm.cell, *algorithm.protocol[:2], frozenset([0, 1]))
     planes = algorithm.encode(torch.randn(1, 3, 4))
     state = State(*algorithm.layout.expand(planes))
     x, e = torch.randn(5, 1, 3, dtype=torch.float64), torch.randn(5, 1, 4, dtype=torch.float64)

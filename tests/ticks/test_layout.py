@@ -51,7 +51,7 @@ def test_opposite_units_are_one_plane(algorithm: LearningAlgorithm) -> None:
 
 def whole_steps(algorithm: LearningAlgorithm, weights: Tensor) -> tuple[list[Tensor], Tensor, State]:
     """Steps of the readable ticks on whole states; messages, weights and the state after them."""
-    ticks = ROWWISE["reference"](algorithm.cell, *algorithm.protocol, codec(algorithm))
+    ticks = ROWWISE["reference"](algorithm.cell, *algorithm.protocol[:2], codec(algorithm))
     c = weights.unsqueeze(-1) * algorithm.codec.encode
     state = State(torch.zeros_like(c), c)
     generator, messages = torch.Generator().manual_seed(0), []
@@ -125,10 +125,10 @@ def test_units_that_come_apart_are_planes_of_their_own() -> None:
     algorithm = programs.backprop(dtype=torch.float64)
     cell = Cell(*(parameter.clone() for parameter in algorithm.cell))
     cell.W[2, 10] *= 2  # rho of unit 0
-    found = layout(cell, *algorithm.protocol, *algorithm.codec, algorithm.memory)
+    found = layout(cell, *algorithm.protocol[:2], *algorithm.codec, algorithm.memory)
     assert [(plane.part, plane.unit, plane.codes) for plane in found.planes] == [(1, 0, True), (1, 1, True)]
     memory = (True, False, False, False, False)  # one is scratch space
-    apart = layout(algorithm.cell, *algorithm.protocol, *algorithm.codec, memory)
+    apart = layout(algorithm.cell, *algorithm.protocol[:2], *algorithm.codec, memory)
     assert [plane.unit for plane in apart.planes] == [0, 1]
 
 
@@ -137,7 +137,7 @@ def test_a_memory_that_no_codec_knows_is_kept_where_something_reads_it() -> None
     algorithm = programs.backprop(dtype=torch.float64)
     cell = Cell(*(parameter.clone() for parameter in algorithm.cell))
     cell.b[5 + 2] = 1.0  # unit 2 does not forget all
-    found = layout(cell, *algorithm.protocol, *algorithm.codec, algorithm.memory)
+    found = layout(cell, *algorithm.protocol[:2], *algorithm.codec, algorithm.memory)
     assert {(plane.part, plane.unit) for plane in found.planes} >= {(1, 0), (1, 2)}
     assert [plane.unit for plane in found.planes if plane.codes] == [0]
 
@@ -146,7 +146,7 @@ def test_cells_that_learn_keep_every_number_apart() -> None:
     """Of which the structure is not known: each entry may change."""
     algorithm = programs.backprop(dtype=torch.float64)
     cell = Cell(*(parameter.clone().requires_grad_() for parameter in algorithm.cell))
-    found = layout(cell, *algorithm.protocol, *algorithm.codec, algorithm.memory)
+    found = layout(cell, *algorithm.protocol[:2], *algorithm.codec, algorithm.memory)
     assert [(plane.part, plane.unit) for plane in found.planes] == [
         (part, unit) for part in (0, 1) for unit in range(5)
     ]
@@ -156,7 +156,7 @@ def test_a_population_shares_the_planes_of_its_members() -> None:
     members = [programs.backprop(lr=lr, dtype=torch.float64) for lr in (0.1, 0.3)]
     stacked = Cell.stack([member.cell for member in members])
     one = members[0]
-    assert layout(stacked, *one.protocol, *one.codec, one.memory) == one.layout
+    assert layout(stacked, *one.protocol[:2], *one.codec, one.memory) == one.layout
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -164,7 +164,7 @@ def test_a_row_wise_implementation_gives_changes_of_planes(seed: int) -> None:
     """With a bias, and in another dtype."""
     torch.manual_seed(seed)
     algorithm = programs.backprop(dtype=torch.float64)
-    ticks = Fused(algorithm.cell, *algorithm.protocol, codec(algorithm))
+    ticks = Fused(algorithm.cell, *algorithm.protocol[:2], codec(algorithm))
     plain, other = RowWise(ticks, algorithm.layout), RowWise(ticks, algorithm.layout, torch.float64)
     weights, x, e = torch.randn(1, 4, 5).double(), torch.randn(6, 1, 3).double(), torch.randn(6, 1, 5).double()
     planes, site = algorithm.encode(weights), Rows(x, (1, 4, 5), bias=True)

@@ -19,7 +19,7 @@ COARSE = {"scale": 2.0**10, "eps": 2.0**-8, "zeta": 2.0**-8, "k": 2.0**8}  # flo
 
 def native(lr: float = 0.1) -> Native:
     algorithm = programs.backprop(lr=lr, **COARSE)
-    return Native(algorithm.cell, *algorithm.protocol, frozenset([0, 1]))
+    return Native(algorithm.cell, *algorithm.protocol[:2], frozenset([0, 1]))
 
 
 def feeds(rows: int, A: int = 6, B: int = 4) -> tuple[State, Tensor, Tensor]:

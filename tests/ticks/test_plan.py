@@ -18,7 +18,7 @@ def spread(plan: structure.Plan) -> list[str]:
 def test_backprop_is_planned_as_its_table_says() -> None:
     """The forward pass forms nothing per row, input and output; scratch units are not kept up."""
     algorithm = programs.backprop()
-    plans = structure.plan_protocol(algorithm.cell, *algorithm.protocol, codec=frozenset([0, 1]))
+    plans = structure.plan_protocol(algorithm.cell, *algorithm.protocol[:2], codec=frozenset([0, 1]))
     assert [tick.h for tick in plans.forward.ticks] == [(0, 1)] and spread(plans.forward) == []
     assert [tick.h for tick in plans.learn.ticks] == [(0, 1, 2, 3), (2, 3, 4)]
     assert spread(plans.learn).count("tanh") == 5 and "half" not in spread(plans.learn)
@@ -29,7 +29,7 @@ def test_a_gate_may_be_shut_as_tightly_as_it_likes() -> None:
     """exp(1000) is beyond a float; the gate is 0 all the same."""
     cell = programs.backprop().cell
     cell.b[cell.b < 0] = -1000.0
-    plans = structure.plan_protocol(cell, *programs.backprop().protocol, codec=frozenset([0, 1]))
+    plans = structure.plan_protocol(cell, *programs.backprop().protocol[:2], codec=frozenset([0, 1]))
     assert plans.learn.ticks[-1].gates[structure.F, 4] == 0.0
 
 
@@ -37,13 +37,13 @@ def test_parameters_that_differ_are_no_structure() -> None:
     """Across a population, or where they learn: a zero of one member, and equal gates of one, count for nothing."""
     algorithm = programs.backprop()
     same = Cell.stack([algorithm.cell, algorithm.cell])
-    assert structure.plan_protocol(same, *algorithm.protocol, frozenset([0, 1])) == structure.plan_protocol(
-        algorithm.cell, *algorithm.protocol, frozenset([0, 1])
+    assert structure.plan_protocol(same, *algorithm.protocol[:2], frozenset([0, 1])) == structure.plan_protocol(
+        algorithm.cell, *algorithm.protocol[:2], frozenset([0, 1])
     )
     other = Cell(*(parameter.clone() for parameter in algorithm.cell))
     other.V[0, 4] += 1.0  # x on channel 0 to i of unit 4
     other.W[2, 10] *= 2  # rho of unit 0
-    plans = structure.plan_protocol(Cell.stack([algorithm.cell, other]), *algorithm.protocol, frozenset([0, 1]))
+    plans = structure.plan_protocol(Cell.stack([algorithm.cell, other]), *algorithm.protocol[:2], frozenset([0, 1]))
     gates = plans.learn.ticks[-1].gates
     assert gates[structure.G, 0] != gates[structure.G, 1]
     assert gates[structure.G, 0].sources[0] == (2, "W[2,10]")

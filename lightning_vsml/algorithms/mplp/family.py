@@ -19,7 +19,7 @@ from lightning_vsml.algorithms.mplp import nodes
 from lightning_vsml.algorithms.mplp.nodes import Sizes
 from lightning_vsml.algorithms.mplp.statistics import Recording, is_trained, scaled, standardised
 from lightning_vsml.algorithms.parts import Reach
-from lightning_vsml.ticks import Layout, Site
+from lightning_vsml.ticks import Layout, Site, Told
 from lightning_vsml.ticks.plan.layout import Plane
 from lightning_vsml.ticks.sites import Rows
 
@@ -193,7 +193,7 @@ class MPLP(Algorithm):
                 back = told.mean(3)
         return Change(torch.cat(changes, 2), R), back
 
-    def commit(self, state: Tensor, change: Change) -> Tensor:
+    def commit(self, state: Tensor, change: Change, told: Told | None = None) -> Tensor:
         """Moved by the mean over rows (eq. 8)."""
         return state + change.planes / max(change.rows, 1)
 

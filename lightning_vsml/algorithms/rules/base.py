@@ -19,7 +19,7 @@ from torch import Tensor
 from lightning_vsml.algorithms.base import Algorithm, Pace
 from lightning_vsml.algorithms.change import Change
 from lightning_vsml.algorithms.parts import Reach
-from lightning_vsml.ticks import Layout, Site
+from lightning_vsml.ticks import Layout, Site, Told
 from lightning_vsml.ticks.plan.layout import Plane
 from lightning_vsml.ticks.sites import Lookup, Rows
 
@@ -133,7 +133,7 @@ class Rule(Algorithm):
         planes = torch.stack(list(self.move(moving, moving.select(state), e, samples)))
         return Change(planes, site.rows, moving.occurring if isinstance(moving, Lookup) else None), back
 
-    def commit(self, state: Tensor, change: Change) -> Tensor:
+    def commit(self, state: Tensor, change: Change, told: Told | None = None) -> Tensor:
         """``w' = w + dw``; uses up ``state`` where only some of its inputs changed."""
         if not change.rows:
             return state

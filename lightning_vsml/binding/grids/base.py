@@ -28,6 +28,7 @@ class Grid:
     uses: tuple[Use, ...] = ()
     """What :meth:`call` stands for."""
 
+    centred = True  # whether inputs have a mean that is worth knowing
     strict = True  # whether inputs have to be of the weight's type
     groups: int
     fan_in: int  # without the bias row
@@ -94,6 +95,16 @@ class Grid:
     def rows(self, parameter: nn.Parameter) -> slice:
         """Which of the A inputs a parameter's synapses are."""
         return slice(0, self.fan_in) if parameter is self.weight else slice(self.fan_in, self.fan_in + 1)
+
+    def biases(self, like: Tensor) -> Tensor:
+        """Which of the A inputs are always 1, or stand for themselves, so that nothing is to be gained by looking at
+        their mean: 1 there, else 0; ``(A,)``. Without a bias row, that could take what a mean moves, all are.
+        """
+        centred = self.centred and self.bias is not None
+        biases = torch.ones_like(like)
+        if centred:
+            biases[: self.fan_in] = 0.0
+        return biases
 
     def matrix(self, parameter: nn.Parameter, values: Tensor) -> Tensor:
         """A tensor of the parameter's shape as its synapses lie, ``(G, rows, B)``."""

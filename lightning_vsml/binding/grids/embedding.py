@@ -15,6 +15,7 @@ class EmbeddingGrid(Grid):
 
     uses: tuple[Use, ...] = ((F.embedding, 1, None),)
     groups = 1
+    centred = False
     _sample_dims = 0
 
     def __init__(self, layer: nn.Module) -> None:

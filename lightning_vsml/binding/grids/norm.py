@@ -18,6 +18,7 @@ class NormGrid(Grid):
     """What normalising layers share."""
 
     fan_in = fan_out = 1
+    centred = False
     strict = False  # torch takes half precision with statistics in float32
 
     def __init__(self, layer: nn.Module) -> None:

@@ -42,10 +42,22 @@ class Layout(NamedTuple):
         planes: what is kept.
         units: for h and for c, for each unit: its plane and the factor to its number, or ``None`` where that is 0 or
             nothing reads it.
+        at_rest: how many of the planes, the last ones, learn ticks leave alone: only commit ticks change them.
     """
 
     planes: tuple[Plane, ...]
     units: tuple[tuple[tuple[int, float] | None, ...], tuple[tuple[int, float] | None, ...]]
+    at_rest: int = 0
+
+    @property
+    def learned(self) -> int:
+        """How many planes learn ticks change, with those of weights: the first ones."""
+        return len(self.planes) - self.at_rest
+
+    @property
+    def kept(self) -> frozenset[int]:
+        """Units whose c is kept."""
+        return frozenset(unit for unit, at in enumerate(self.units[1]) if at is not None)
 
     def expand(self, planes: Tensor) -> tuple[Tensor, Tensor]:
         """Planes ``(P, G, A, B)`` as h and c, ``(G, A, B, N)`` each, unit by unit in memory as compiled ticks read
@@ -59,8 +71,12 @@ class Layout(NamedTuple):
         return h, c
 
     def compress(self, h: Tensor, c: Tensor) -> Tensor:
-        """The planes ``(P, G, A, B)`` of h and c, or of changes of theirs."""
+        """The planes ``(P, G, A, B)`` of h and c."""
         return torch.stack([(h, c)[plane.part][..., plane.unit] / plane.scale for plane in self.planes])
+
+    def compress_change(self, h: Tensor, c: Tensor) -> Tensor:
+        """How learn ticks change planes, from how they change h and c."""
+        return self._replace(planes=self.planes[: self.learned]).compress(h, c)
 
     def misfit(self, h: Tensor, c: Tensor) -> str | None:
         """What of h and c (G, A, B, N) no planes can stand for, if anything."""

@@ -6,6 +6,8 @@ Zeros of parameters that require a gradient are no structure: such a cell is den
 """
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -67,6 +69,16 @@ class TickPlan(NamedTuple):
     c: tuple[int, ...]
     h: tuple[int, ...]
 
+    @property
+    def reads_h(self) -> frozenset[int]:
+        """Units whose h from before it reads."""
+        return frozenset(n for gate in self.gates.values() if isinstance(gate, Gate) for n, _ in gate.sources)
+
+    @property
+    def reads_c(self) -> frozenset[int]:
+        """Units whose c from before it reads."""
+        return frozenset(u for u in self.c if self.gates[F, u] != 0.0)
+
 
 class Plan(NamedTuple):
     """What to compute in one phase of a protocol.
@@ -83,23 +95,29 @@ class Plan(NamedTuple):
 
 def plan(cell: Cell, ticks: tuple[Tick, ...], h: frozenset[int], c: frozenset[int]) -> Plan:
     """Plan ``ticks`` so that the units ``h`` and ``c`` are there at the end."""
-    parameters = _entries(cell)
+    parameters = entries(cell)
     tiny = torch.finfo(cell.W.dtype).eps / 1024
     plans: list[TickPlan] = []
     for tick in reversed(ticks):
-        computed_c, computed_h = h | c, h
-        needed = [*((k, u) for k in (I, F, G) for u in computed_c), *((O, u) for u in computed_h)]
-        gates = {(k, u): _gate(parameters, cell.units, tick, k, u).folded(tiny) for k, u in needed}
-        for u in computed_c:
-            if 0.0 in (gates[I, u], gates[G, u]):
-                gates[I, u] = gates[G, u] = 0.0
-                if gates[F, u] == 0.0 and u in computed_h:
-                    gates[O, u] = 0.0  # c is 0, and so is h
-        c = frozenset(u for u in computed_c if gates[F, u] != 0.0)
-        h = frozenset(n for gate in gates.values() if isinstance(gate, Gate) for n, _ in gate.sources)
-        plans.append(TickPlan(tick, gates, tuple(sorted(computed_c)), tuple(sorted(computed_h))))
+        plans.append(needed_before(tick, h, c, partial(_folded, parameters, cell.units, tick, tiny)))
+        h, c = plans[-1].reads_h, plans[-1].reads_c
     plans.reverse()
     return Plan(tuple(plans), h, c)
+
+
+def needed_before(
+    tick: Tick, h: frozenset[int], c: frozenset[int], gate: Callable[[int, int], Gate | float]
+) -> TickPlan:
+    """What a tick has to compute so that the units ``h`` and ``c`` are there after it."""
+    computed = h | c
+    needed = [*((k, u) for k in (I, F, G) for u in computed), *((O, u) for u in h)]
+    gates = {(k, u): gate(k, u) for k, u in needed}
+    for u in computed:
+        if 0.0 in (gates[I, u], gates[G, u]):
+            gates[I, u] = gates[G, u] = 0.0
+            if gates[F, u] == 0.0 and u in h:
+                gates[O, u] = 0.0  # c is 0, and so is h
+    return TickPlan(tick, gates, tuple(sorted(computed)), tuple(sorted(h)))
 
 
 class Plans(NamedTuple):
@@ -145,7 +163,7 @@ def plan_protocol(cell: Cell, forward: tuple[Tick, ...], learn: tuple[Tick, ...]
         kept_h, kept_c = h, c
 
 
-def _entries(cell: Cell) -> dict[str, list[list[Entry]]]:
+def entries(cell: Cell) -> dict[str, list[list[Entry]]]:
     """The parameters that gates read, row by row."""
     learnable = any(parameter.requires_grad for parameter in cell)
     entries: dict[str, list[list[Entry]]] = {}
@@ -168,15 +186,19 @@ def _entry(place: str, values: list[float], learnable: bool, alike: dict[tuple[f
     return alike.setdefault(tuple(values), place)
 
 
+def _folded(parameters: dict[str, list[list[Entry]]], N: int, tick: Tick, tiny: float, k: int, u: int) -> Gate | float:
+    return _gate(parameters, N, tick, k, u).folded(tiny)
+
+
 def _gate(parameters: dict[str, list[list[Entry]]], N: int, tick: Tick, k: int, u: int) -> Gate:
     W, V, U, b = parameters.values()
     column = k * N + u
-    told = ((place, _fed([U[channel][column] for channel in fed])) for place, fed in enumerate(tick.backward))
+    told = ((place, fed([U[channel][column] for channel in channels])) for place, channels in enumerate(tick.backward))
     return Gate(
         tanh=k == G,
         bias=b[0][column],
         sources=tuple((n, W[n][column]) for n in range(N) if W[n][column] != 0.0),
-        x=_fed([V[channel][column] for channel in tick.x]),
+        x=fed([V[channel][column] for channel in tick.x]),
         e=tuple((place, weights) for place, weights in told if weights),
     )
 
@@ -186,7 +208,8 @@ def _minus(weight: Entry) -> float:
     return -weight
 
 
-def _fed(weights: list[Entry]) -> tuple[Entry, ...]:
+def fed(weights: list[Entry]) -> tuple[Entry, ...]:
+    """The weights of what is fed on several channels, as one where they are numbers; none where that is 0."""
     numbers = [weight for weight in weights if not isinstance(weight, str)]
     if len(numbers) < len(weights):
         return tuple(weight for weight in weights if weight != 0.0)

@@ -59,13 +59,20 @@ class Algebra:
         precision: terms below this, relative to the largest of their series, are left out and counted as error.
         measured: intervals of polynomials of messages, by their :meth:`key`: narrower than arithmetic can know them.
         limit: a series of more terms is given up.
+        local: nothing is summed before it is computed, number by number: functions may vary as they like.
 
     Attributes:
         wishes: polynomials of messages that it would help to measure.
     """
 
-    def __init__(self, precision: float, measured: Mapping[str, Interval] | None = None, limit: int = 2000) -> None:
-        self.precision, self.limit = precision, limit
+    def __init__(
+        self,
+        precision: float,
+        measured: Mapping[str, Interval] | None = None,
+        limit: int = 2000,
+        local: bool = False,
+    ) -> None:
+        self.precision, self.limit, self.local = precision, limit, local
         self._measured = dict(measured or {})
         self.wishes: dict[str, Terms] = {}
         self.atoms: list[Atom] = []
@@ -90,7 +97,7 @@ class Algebra:
             NotSeparable: it changes within so small a part of its range that the points of a grid may miss it.
         """
         start, end = self.interval(argument)
-        if not end - start <= WIDEST:
+        if not (self.local or end - start <= WIDEST):
             raise NotSeparable(f"{kind} of an argument that varies by {end - start:.3g}")
         (shape,) = {self.shape(monomial) for monomial in argument} - {""} or {""}
         return Series({self.atom(kind, tuple(sorted(argument.items())), shape, low, high): 1.0})

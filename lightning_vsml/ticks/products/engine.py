@@ -57,6 +57,9 @@ class Products:
         self.cell, self.layout, self.tolerance = cell, layout, tolerance
         self.plans = plan_protocol(cell, forward, learn, codec)
         self.carried = {"forward": carried(forward), "learn": carried(learn)}
+        heard = {u for plan in self.plans[:2] for tick in plan.ticks for u in tick.h}
+        # what only commit ticks read may have any range here
+        self._matters = [place < layout.learned or at.unit in heard for place, at in enumerate(layout.planes)]
         self.calls = self.exact_calls = 0
         self.reason = ""
         self._make_exact = exact
@@ -175,7 +178,7 @@ class Products:
         low, high = site.range
         if site.bias or site.sparse:
             low, high = min(low, 0.0 if site.sparse else 1.0), max(high, 1.0)
-        leaves = [(low, high), *(interval(message) for message in e), *intervals(planes)]
+        leaves = [(low, high), *(interval(message) for message in e), *intervals(planes, self._matters)]
         fine = [False, *(place > 0 for place in range(len(e))), *(not plane.codes for plane in self.layout.planes)]
         while True:  # sums of messages that turn out to matter are measured, and it is planned again
             known = dict(sorted(self._sums[phase].items()))  # whenever they came up

@@ -95,7 +95,8 @@ def _below(algebra: Algebra, z: Series) -> Series:
     if not shapes:
         return _constant(algebra, z, _logistic, "sigm", z.error / 4)
     single = len(shapes) == 1 and "rab" not in shapes
-    if (-low <= 1 and high <= 1) or (single and high > -low / 2):  # around 0: mirrored gates are to cancel
+    around = single and high > -low / 2 and not algebra.local
+    if (-low <= 1 and high <= 1) or around:  # around 0: mirrored gates are to cancel
         return algebra.add(_number(0.5), algebra.scale(tanh(algebra, algebra.scale(z, 0.5)), 0.5))
     error, z = z.error / 4, Series(z.terms)
     if len(shapes) == 1 and "rab" not in shapes:

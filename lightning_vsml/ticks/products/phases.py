@@ -80,7 +80,7 @@ class Tracer:
         """The messages out of the learn ticks, and how every plane changes."""
         ends = self._run(plans.learn)
         changes = []
-        for plane in self.layout.planes:
+        for plane in self.layout.planes[: self.layout.learned]:
             start = self.algebra.scale(self.start[plane.part][plane.unit], -1.0)
             change = self.algebra.add(ends[plane.part].get(plane.unit, ZERO), start)
             changes.append(self.algebra.scale(change, 1 / plane.scale))

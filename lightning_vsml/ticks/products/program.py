@@ -1,6 +1,6 @@
 """Factors of products as one program of elementwise operations, for :mod:`~lightning_vsml.ticks.native.pointwise`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from lightning_vsml.ticks.native.pointwise import (
     ADD,
@@ -27,8 +27,8 @@ FUNCTIONS = {"tanh": TANH, "sigm": SIGM, "exp": EXP}
 class _Writer:
     """Operations without a limit of registers; what is equal is computed once."""
 
-    def __init__(self, algebra: Algebra) -> None:
-        self.algebra = algebra
+    def __init__(self, algebra: Algebra, given: Mapping[int, str]) -> None:
+        self.algebra, self.given = algebra, given
         self.ops: list[tuple[int, int, int, float]] = []
         self.inputs: list[int] = []
         self._known: dict[tuple[int, int, int, float], int] = {}
@@ -62,18 +62,26 @@ class _Writer:
     def atom(self, place: int) -> int:
         if place not in self._atoms:
             kind, value, shape = self.algebra.atoms[place]
-            if isinstance(value, tuple):
+            if isinstance(value, tuple) and place not in self.given:
                 argument = evaluate(dict(value), self)
                 self._atoms[place] = self.op(FUNCTIONS[kind], argument) if kind in FUNCTIONS else argument
             else:
                 self.inputs.append(place)
-                self._atoms[place] = self.op(LOAD if shape else EACH, len(self.inputs) - 1)
+                self._atoms[place] = self.op(
+                    EACH if self.given.get(place, "" if shape else "b") == "b" else LOAD, len(self.inputs) - 1
+                )
         return self._atoms[place]
 
 
-def program(algebra: Algebra, factors: Iterable[Terms]) -> Program | None:
-    """The program of several factors of one shape; ``None`` where it takes too many registers."""
-    writer = _Writer(algebra)
+def program(algebra: Algebra, factors: Iterable[Terms], given: Mapping[int, str] | None = None) -> Program | None:
+    """The program of several factors of one shape; ``None`` where it takes too many registers.
+
+    Args:
+        algebra: of the factors.
+        factors: what to compute.
+        given: atoms that are inputs, whatever they are of: ``"b"`` where there is one number for each row.
+    """
+    writer = _Writer(algebra, given or {})
     results = [(evaluate(terms, writer), id(terms)) for terms in factors]
     last = {place: place for place in range(len(writer.ops))}
     for place, (code, a, b, _) in enumerate(writer.ops):

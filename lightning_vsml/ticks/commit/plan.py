@@ -1,0 +1,108 @@
+"""What of commit ticks has to be computed, read off the zeros of the cell."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lightning_vsml.ticks.cell import Cell, CommitTick, Tick
+from lightning_vsml.ticks.plan.structure import Entry, Gate, Plan, TickPlan, entries, fed, needed_before
+
+
+class Told(NamedTuple):
+    """What synapses are told from outside when a change is committed.
+
+    Attributes:
+        bias: for each input of the grid 1 if it is always 1 (a bias, a parameter on its own), else 0; ``(A,)``.
+        rate: the learning rate over the algorithm's own, ``(A,)``; where it is 0 everything stays as it is.
+    """
+
+    bias: Tensor
+    rate: Tensor
+
+    @classmethod
+    def of(cls, A: int, like: Tensor) -> "Told":
+        """The last input is a bias, and the rate is the algorithm's own."""
+        bias = like.new_zeros(A)
+        bias[-1:] = 1.0
+        return cls(bias, like.new_ones(A))
+
+
+class Message(NamedTuple):
+    """What neurons tell their synapses.
+
+    Attributes:
+        tick: before which it is gathered.
+        output: whether it goes to an output's synapses; else to an input's.
+        column: of ``P_f`` or ``P_b``: the weights of the sum.
+    """
+
+    tick: int
+    output: bool
+    column: int
+
+
+class CommitPlan(NamedTuple):
+    """Ticks, and the messages between them.
+
+    Attributes:
+        plan: what to compute; a gate's ``x`` is what it makes of the bias flag, its ``e`` of the rate (0) and of the
+            messages (1 and up, as they are numbered).
+        messages: in the order in which they are gathered.
+    """
+
+    plan: Plan
+    messages: tuple[Message, ...]
+
+
+def plan_commit(cell: Cell, ticks: tuple[CommitTick, ...], c: frozenset[int]) -> CommitPlan:
+    """Plan ``ticks`` so that the units ``c`` are there at the end; h is not kept."""
+    parameters, N = entries(cell), cell.units
+    tiny = torch.finfo(cell.W.dtype).eps / 1024
+    messages: list[Message] = []
+    places: list[list[tuple[int, str, int]]] = []  # of each tick: place, parameter, channel
+    for t, tick in enumerate(ticks):
+        heard = [(0, "V", channel) for channel in tick.rate]
+        for output, pairs, name in ((True, tick.outputs, "U"), (False, tick.inputs, "V")):
+            for column, channel in pairs:
+                messages.append(Message(t, output, column))
+                heard.append((len(messages), name, channel))
+        places.append(heard)
+    plans: list[TickPlan] = []
+    h: frozenset[int] = frozenset()
+    for t in reversed(range(len(ticks))):
+
+        def gate(k: int, u: int, t: int = t) -> Gate | float:
+            return _gate(parameters, N, ticks[t], places[t], k, u).folded(tiny)
+
+        plan = needed_before(Tick(), h, c, gate)
+        plans.insert(0, plan)
+        h, c = plan.reads_h, plan.reads_c
+        for message in messages:
+            if message.tick == t:
+                weights = (cell.P_f if message.output else cell.P_b)[..., message.column].detach().reshape(-1, N)
+                h |= frozenset(weights.any(0).nonzero().flatten().tolist())
+    return CommitPlan(Plan(tuple(plans), h, c), tuple(messages))
+
+
+def _gate(
+    parameters: dict[str, list[list[Entry]]],
+    N: int,
+    tick: CommitTick,
+    heard: list[tuple[int, str, int]],
+    k: int,
+    u: int,
+) -> Gate:
+    column = k * N + u
+    W, V, b = parameters["W"], parameters["V"], parameters["b"]
+    bias = b[0][column]
+    for channel in tick.one:
+        bias += V[channel][column]  # type: ignore[operator]
+    told = ((place, fed([parameters[name][channel][column]])) for place, name, channel in heard)
+    return Gate(
+        tanh=k == 2,
+        bias=bias,
+        sources=tuple((n, W[n][column]) for n in range(N) if W[n][column] != 0.0),
+        x=fed([V[channel][column] for channel in tick.bias]),
+        e=tuple((place, weights) for place, weights in told if weights),
+    )

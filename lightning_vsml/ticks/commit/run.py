@@ -1,0 +1,165 @@
+"""Commit ticks as elementwise programs."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lightning_vsml.ticks.cell import Cell, CommitTick, State
+from lightning_vsml.ticks.commit.plan import Told, plan_commit
+from lightning_vsml.ticks.commit.reference import commit_by_ticks
+from lightning_vsml.ticks.commit.trace import LIKELY, Gathering, Stage, Traced, trace
+from lightning_vsml.ticks.native import pointwise
+from lightning_vsml.ticks.plan.layout import Layout
+from lightning_vsml.ticks.products.horner import evaluate
+from lightning_vsml.ticks.products.values import FUNCTIONS
+from lightning_vsml.ticks.ranges import interval
+
+
+class Commit:
+    """The commit phase of a cell.
+
+    Args:
+        cell: a single one, of plain numbers.
+        ticks: of the protocol.
+        layout: of the states.
+        tolerance: relative error of a number that is computed.
+        exact: what ticks are computed in where planes are larger than they are likely to be.
+    """
+
+    def __init__(
+        self, cell: Cell, ticks: tuple[CommitTick, ...], layout: Layout, tolerance: float, exact: torch.dtype | None
+    ) -> None:
+        self.cell, self.ticks, self.layout, self.exact = cell, ticks, layout, exact
+        self.traced = trace(cell, plan_commit(cell, ticks, layout.kept), layout, tolerance)
+
+    def __call__(self, planes: Sequence[Tensor], told: Told) -> Tensor:
+        """The planes after the ticks.
+
+        Args:
+            planes: of the merged state, ``(G, A, B)`` each.
+            told: from outside; rates are positive.
+
+        Returns:
+            ``(P, G, A, B)``.
+        """
+        learned = zip(planes[: self.layout.learned], self.layout.planes, strict=False)
+        ends = [interval(plane) for plane, at in learned if not at.codes]
+        if not all(max(-low, high) <= LIKELY for low, high in ends):
+            return self.by_ticks(torch.stack(list(planes)), told)
+        return self._by_programs(planes, told)
+
+    def by_ticks(self, planes: Tensor, told: Told) -> Tensor:
+        """The same by the readable ticks, of ``(P, G, A, B)``."""
+        dtype = self.exact or planes.dtype
+        cell = Cell(*(parameter.to(dtype) for parameter in self.cell))
+        state = State(*self.layout.expand(planes.to(dtype)))
+        after = commit_by_ticks(cell, self.ticks, state, Told(*(vector.to(dtype) for vector in told)))
+        return self.layout.compress(*after).to(planes.dtype)
+
+    def _by_programs(self, planes: Sequence[Tensor], told: Told) -> Tensor:
+        values = _Values(self.traced, [plane.mT for plane in planes], told)
+        for stage in self.traced.stages[:-1]:
+            computed, _ = values.of(stage)
+            values.tell([(gathering, computed.pop(0) if own else None) for gathering, own in _owned(stage)])
+        computed, room = values.of(self.traced.stages[-1])
+        return (torch.stack([value.expand(values.shape) for value in computed]) if room is None else room).mT
+
+
+def _owned(stage: Stage) -> list[tuple[Gathering, bool]]:
+    """The stage's messages, and whether a polynomial is computed for each."""
+    return [(gathering, gathering.same is None and gathering.planes is None) for _, gathering in stage.gathered]
+
+
+class _Values:
+    """The tensors of one commit, as ``(G, B, A)``: inputs lie next to each other in memory."""
+
+    def __init__(self, traced: Traced, planes: Sequence[Tensor], told: Told) -> None:
+        self.traced, self.planes, self.shape = traced, planes, planes[0].shape
+        G, B, A = self.shape
+        self.flat = A == 1 and B == 1
+        self.known: list[Tensor] = [told.bias.expand(G, 1, A), told.rate.log().expand(G, 1, A)]
+        self._sums: dict[tuple[int, bool], Tensor] = {}
+        self._atoms: dict[int, Tensor] = {}
+
+    def of(self, stage: Stage) -> tuple[list[Tensor], Tensor | None]:
+        """The stage's polynomials; and all in their order as one tensor, if they are."""
+        like, written = self.planes[0], stage.flat if self.flat else stage.rows
+        if not stage.terms:
+            return [], None
+        if written is not None and like.device.type == "cpu" and not any(plane.requires_grad for plane in self.planes):
+            room = like.new_empty(len(written.outputs), *self.shape)
+            outputs = pointwise.run(written, [self._input(atom) for atom in written.inputs], room)
+            if outputs is not None:
+                return outputs, room
+        values = (like.new_zeros(()) + evaluate(terms, _OnTensors(self)) for terms in stage.terms)
+        return [value.to(like.dtype) for value in values], None
+
+    def tell(self, gathered: Sequence[tuple[Gathering, Tensor | None]]) -> None:
+        """Sum what was computed: the next messages."""
+        _, B, A = self.shape
+        for gathering, value in gathered:
+            if gathering.same is not None:
+                self.known.append(self.known[2 + gathering.same])
+                continue
+            dim = 2 if gathering.output else 1
+            if value is not None:
+                total = value.expand(self.shape).sum(dim, keepdim=True)
+            else:
+                total = self.planes[0].new_full((1, 1, 1), gathering.constant * (A if gathering.output else B))
+                for place, factor in (gathering.planes or {}).items():
+                    key = (place, gathering.output)
+                    if key not in self._sums:
+                        self._sums[key] = self.planes[place].sum(dim, keepdim=True)
+                    total = total + self._sums[key] * factor
+            size = (self.shape[0], B, 1) if gathering.output else (self.shape[0], 1, A)
+            # float32's asinh is infinite from 2e19 on; and what few numbers depend on is cheap
+            self.known.append(torch.asinh(total.double()).expand(size))
+
+    def atom(self, place: int) -> Tensor:
+        """An atom, of the shape that it has."""
+        if place not in self._atoms:
+            kind, value, _ = self.traced.algebra.atoms[place]
+            if isinstance(value, tuple):
+                found = FUNCTIONS[kind](self.planes[0].new_zeros(()) + evaluate(dict(value), _OnTensors(self)))
+            else:
+                assert isinstance(value, int)
+                found = self.planes[value] if kind == "plane" else self.known[value]
+            self._atoms[place] = found
+        return self._atoms[place]
+
+    def _input(self, place: int) -> Tensor:
+        """An atom as a program reads it."""
+        value = self.atom(place)
+        value = value.to(self.planes[0].dtype)
+        if self.traced.small.get(place) == "b" and not self.flat:
+            return value.reshape(-1)  # one number for each row
+        return value.expand(self.shape)
+
+
+class _OnTensors(NamedTuple):
+    """Polynomials by torch."""
+
+    values: _Values
+
+    def number(self, c: float) -> Tensor | float:
+        return c
+
+    def atom(self, place: int) -> Tensor | float:
+        return self.values.atom(place)
+
+    def times(self, a: Tensor | float, c: float) -> Tensor | float:
+        return a * c
+
+    def plus(self, a: Tensor | float, c: float) -> Tensor | float:
+        return a + c
+
+    def mul(self, a: Tensor | float, b: Tensor | float) -> Tensor | float:
+        return a * b
+
+    def add(self, a: Tensor | float, b: Tensor | float) -> Tensor | float:
+        return a + b
+
+    def horner(self, total: Tensor | float, variable: Tensor | float, c: float) -> Tensor | float:
+        return total * variable + c
