@@ -13,7 +13,7 @@ from lightning_vsml.ticks.products.phases import ZERO, Tracer
 from lightning_vsml.ticks.products.program import program
 
 LIKELY = 2.0**-10  # planes that are no weights up to this: their tanh is they themselves, to 3e-7
-WEIGHTS = 2.0**15
+WEIGHTS = 2.0**15  # of c are 2^-13
 LOUDEST = 150.0  # of a message: asinh of what float32 holds is below 90, of what float64 does, rarely above
 
 
@@ -66,7 +66,7 @@ class Traced(NamedTuple):
 
 def trace(cell: Cell, plan: CommitPlan, layout: Layout, tolerance: float) -> Traced:
     """Run a plan's ticks on series."""
-    algebra = Algebra(0.03 * tolerance, local=True)
+    algebra = Algebra(tolerance, local=True)
     tracer = _CommitTracer(algebra, cell, layout, len(plan.messages))
     h, c = (dict(part) for part in tracer.start)
     parts: list[tuple[list[tuple[int, Gathering]], list[Terms]]] = []
@@ -82,7 +82,7 @@ def trace(cell: Cell, plan: CommitPlan, layout: Layout, tolerance: float) -> Tra
                 gathered.append((number, Gathering(message.output, terms, same, *_linear(algebra, terms))))
         if gathered:
             parts.append((gathered, [g.terms for _, g in gathered if g.same is None and g.planes is None]))
-        h, c = tracer.tick(tick, h, c)
+        h, c = tracer._tick(tick, h, c)
     ends = [algebra.scale(c.get(plane.unit, ZERO), 1 / plane.scale) for plane in layout.planes]
     parts.append(([], [end.terms for end in ends]))
     small = _small(algebra, [None, None, *(message.output for message in plan.messages)])
@@ -124,7 +124,10 @@ def _small(algebra: Algebra, outputs: list[bool | None]) -> dict[int, str]:
 
 
 class _CommitTracer(Tracer):
-    """Runs commit ticks on series; every atom is as large as a grid."""
+    """Runs commit ticks on series; every atom is as large as a grid.
+
+    No tanh is taken of more than :data:`LIKELY`: cells with commit ticks are written so.
+    """
 
     def __init__(self, algebra: Algebra, cell: Cell, layout: Layout, messages: int) -> None:
         self.algebra, self.cell, self.layout = algebra, cell, layout
@@ -139,15 +142,21 @@ class _CommitTracer(Tracer):
             for units in layout.units
         )
 
-    def tick(self, plan: TickPlan, h: dict[int, Series], c: dict[int, Series]) -> tuple[dict[int, Series], ...]:
-        """One tick; what a memory holds after it gets a name, and is computed once."""
-        new_h, new_c = self._tick(plan, h, c)
-        for u, series in new_c.items():
-            if plan.gates[F, u] != 0.0 and len(series.terms) > 1:
-                low, high = self.algebra.interval(series.terms)
-                terms = tuple(sorted(series.terms.items()))
-                new_c[u] = Series({self.algebra.atom("factor", terms, "ab", low, high): 1.0}, series.error)
-        return new_h, new_c
+    def _held(self, unit: int, plan: TickPlan, c: Series) -> Series:
+        """What a memory holds gets a name, and is computed once."""
+        several = plan.gates[F, unit] != 0.0 and len(c.terms) > 1
+        return self._named(c) if several else self._quiet(c)
+
+    def _quiet(self, z: Series) -> Series:
+        """No tanh is to saturate; interval arithmetic does not know that a gate is small where it lets much through."""
+        return z if self.algebra.size(Series(z.terms)) <= LIKELY else self._named(z)
+
+    def _named(self, series: Series) -> Series:
+        low, high = self.algebra.interval(series.terms)
+        if max(-low, high) > LIKELY:
+            low, high = -LIKELY, LIKELY
+        terms = tuple(sorted(series.terms.items()))
+        return Series({self.algebra.atom("factor", terms, "ab", low, high): 1.0})
 
     def sent(self, output: bool, column: int, h: dict[int, Series]) -> Series:
         """What neurons are told: a sum over units."""

@@ -108,7 +108,8 @@ class Tracer:
                     value = algebra.scale(known[mirror], -1.0)
                     known[found] = value if found.tanh else algebra.add(ONE, value)
                 else:
-                    value = (tanh if found.tanh else sigm)(algebra, self._argument(found, plan, h))
+                    z = self._argument(found, plan, h)
+                    value = tanh(algebra, self._quiet(z)) if found.tanh else sigm(algebra, z)
                     known[found] = named(algebra, value)
             return known[found]
 
@@ -119,11 +120,19 @@ class Tracer:
             written = gate(G, u)
             if written.terms:
                 written = algebra.mul(gate(I, u), written)
-            new_c[u] = algebra.add(kept, written)  # Eq. (7)
+            new_c[u] = self._held(u, plan, algebra.add(kept, written))  # Eq. (7)
         for u in plan.h:
             read = tanh(algebra, new_c[u])
             new_h[u] = algebra.mul(gate(O, u), read) if read.terms else read
         return new_h, new_c
+
+    def _held(self, unit: int, plan: TickPlan, c: Series) -> Series:
+        """A unit's c as others are to see it."""
+        return c
+
+    def _quiet(self, z: Series) -> Series:
+        """What a tanh is taken of."""
+        return z
 
     def _argument(self, gate: Gate, plan: TickPlan, h: dict[int, Series]) -> Series:
         algebra = self.algebra
