@@ -425,9 +425,10 @@ class LearningAlgorithm(Algorithm):
                 Tick(tuple(step["x"]), tuple(step["e"]), tuple(step.get("own", ()))) for step in card["protocol"][phase]
             )
 
-        def commit_tick(one: list[int], bias: list[int], rate: list[int], outputs: Any, inputs: Any) -> CommitTick:
-            pairs = (tuple((column, channel) for column, channel in told) for told in (outputs, inputs))
-            return CommitTick(tuple(one), tuple(bias), tuple(rate), *pairs)
+        def commit_tick(outputs: Any, inputs: Any, **fed: list[int]) -> CommitTick:
+            told = (tuple((column, channel) for column, channel in pairs) for pairs in (outputs, inputs))
+            alone: Any = {name: tuple(channels) for name, channels in fed.items()}
+            return CommitTick(**alone)._replace(outputs=next(told), inputs=next(told))
 
         commit = tuple(commit_tick(**step) for step in card["protocol"].get("commit", ()))
         return cls(

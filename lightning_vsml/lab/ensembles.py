@@ -13,7 +13,8 @@ torch.Size([5, 2])
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import NamedTuple
 
 import torch
@@ -23,6 +24,7 @@ from torch.func import functional_call, grad_and_value, vmap
 
 Parameters = dict[str, Tensor]  # by name, (K, *shape)
 Judge = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # outputs, targets -> loss, metric; both scalars
+Watch = Callable[[nn.Module, Tensor], tuple[Tensor, ...]]  # a layer, its input -> what is to be known of it
 
 BETAS, EPSILON, DECAY = (0.9, 0.999), 1e-8, 0.01  # as torch.optim has them
 
@@ -89,6 +91,29 @@ class Ensemble:
         """Judge all copies by one batch, and differentiate."""
         gradients, (loss, metric) = self._judged(self.parameters, x, y)
         return Judged(gradients, loss, metric)
+
+    def watched(
+        self, x: Tensor, y: Tensor, watches: Mapping[str, Watch]
+    ) -> tuple[Judged, dict[str, tuple[Tensor, ...]]]:
+        """As :meth:`gradients`; and what watches, by name of a layer, make of its input, ``(K, ...)`` each.
+
+        A layer that is called several times is seen in the last call.
+        """
+
+        def judge(own: Parameters) -> tuple[Tensor, tuple[Tensor, dict[str, tuple[Tensor, ...]]]]:
+            seen: dict[str, tuple[Tensor, ...]] = {}
+            with ExitStack() as hooks:
+                for name, watch in watches.items():
+
+                    def look(layer: nn.Module, inputs: tuple, name: str = name, watch: Watch = watch) -> None:
+                        seen[name] = watch(layer, inputs[0].detach())
+
+                    hooks.callback(self.module.get_submodule(name).register_forward_pre_hook(look).remove)
+                loss, metric = self._judge(own, x, y)
+            return loss, (metric, seen)
+
+        gradients, (loss, (metric, seen)) = vmap(grad_and_value(judge, has_aux=True))(self.parameters)
+        return Judged(gradients, loss, metric), seen
 
     def outputs(self, x: Tensor) -> Tensor:
         """Of each copy, ``(K, ...)``."""

@@ -21,7 +21,10 @@ from lightning_vsml.fit.runs import USAGE_ERRORS
 from lightning_vsml.lab import datasets
 from lightning_vsml.meta.module import MetaLearningModule
 from lightning_vsml.meta.sequences import SequenceModule
+from lightning_vsml.meta.wide import WideModule
 
+Made = MetaLearningModule | SequenceModule | WideModule
+SETTINGS: dict[str, type[SequenceModule | WideModule]] = {"problem": SequenceModule, "distribution": WideModule}
 PRESETS = Path(__file__).parent / "presets"
 
 
@@ -46,8 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
 
 
-def _module(given: list[str]) -> type[MetaLearningModule | SequenceModule]:
-    """What the settings are of: the first search coordinates of a program, the other all parameters of a dense cell."""
+def _module(given: list[str]) -> type[Made]:
+    """What the settings are of: a search over coordinates of programs in a space, over all parameters of dense cells,
+    or over coordinates of the adaptive rule.
+    """
     options = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     options.add_argument("--preset")
     options.add_argument("--config", action="append", default=[])
@@ -55,12 +60,14 @@ def _module(given: list[str]) -> type[MetaLearningModule | SequenceModule]:
     files = [Path(file) for file in known.config if Path(file).is_file()]
     files += [file for file in PRESETS.glob("*.yaml") if file.stem == known.preset]
     settings = [(yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get("model") or {} for file in files]
-    sequences = any("problem" in model for model in settings) or any(w.startswith("--model.problem") for w in others)
-    return SequenceModule if sequences else MetaLearningModule
+    for setting, module in SETTINGS.items():
+        if any(setting in model for model in settings) or any(w.startswith(f"--model.{setting}") for w in others):
+            return module
+    return MetaLearningModule
 
 
 def _write(
-    module: MetaLearningModule | SequenceModule,
+    module: Made,
     device: torch.device,
     out: Path,
     given: list[str],

@@ -124,7 +124,8 @@ class CommitTick(NamedTuple):
 
     Attributes:
         one: channels of the forward message that carry 1, so that the cell knows which tick it is.
-        bias: channels of the forward message that carry 1 to synapses whose input is always 1, and 0 to others.
+        bias: channels of the forward message that carry 1 to biases, whose input is always 1, and 0 to others.
+        plain: channels that carry 1 to synapses that have no bias beside them, or an input without a mean.
         rate: channels of the forward message that carry the logarithm of the learning rate over the algorithm's own.
         outputs: pairs (j, channel of the backward message): column j of ``Cell.P_f`` summed over an output's synapses.
         inputs: pairs (j, channel of the forward message): column j of ``Cell.P_b`` summed over an input's synapses.
@@ -132,6 +133,7 @@ class CommitTick(NamedTuple):
 
     one: tuple[int, ...] = ()
     bias: tuple[int, ...] = ()
+    plain: tuple[int, ...] = ()
     rate: tuple[int, ...] = ()
     outputs: tuple[tuple[int, int], ...] = ()
     inputs: tuple[tuple[int, int], ...] = ()

@@ -65,14 +65,17 @@ def begin(weight: Tensor) -> Memory:
     return Memory(weight, zero[..., :1], zero, zero, zero, 0)
 
 
-def commit(m: Memory, new: Gathered, c: Coordinates, bias: Tensor, rate: Tensor | float = 1.0) -> Memory:
+def commit(
+    m: Memory, new: Gathered, c: Coordinates, bias: Tensor, plain: Tensor | float = 0.0, rate: Tensor | float = 1.0
+) -> Memory:
     """The memories after a step.
 
     Args:
         m: before it.
         new: what learn ticks gathered.
         c: the coordinates, numbers or tensors that broadcast with states.
-        bias: 1 for inputs that always are 1, else 0; ``(A, 1)``.
+        bias: 1 for a bias beside weights, else 0; ``(A, 1)``.
+        plain: 1 where no mean is taken off, else 0; ``(A, 1)``.
         rate: the learning rate, over the rule's own.
     """
     t, u = m.age, new.update
@@ -91,15 +94,18 @@ def commit(m: Memory, new: Gathered, c: Coordinates, bias: Tensor, rate: Tensor 
 
     signal = (slow**2).sum(-2, keepdim=True) / (squares.sum(-2, keepdim=True) + LEAST)
     signal = (signal + NOISE).log()
-    log_step = c.rate - falls(c.fall5, c.fall50, c.fall500) - 0.5 * new.square.sum(-2, keepdim=True).log()
+    # of weights alone; a bias moves as if its input were as large as others are
+    weights = 1 - bias
+    count, square = weights.sum(-2, keepdim=True), (weights * new.square).sum(-2, keepdim=True)
+    log_step = c.rate - falls(c.fall5, c.fall50, c.fall500) - 0.5 * square.log()
     log_step = log_step + c.noise * signal
     if not t:
         log_step = log_step - c.first
-    distance = (m.travelled**2).mean(-2, keepdim=True).sqrt()
+    distance = ((weights * m.travelled**2).sum(-2, keepdim=True) / count).sqrt()
     log_share = c.travel - falls(c.travel5, c.travel50, c.travel500) + c.travel_noise * signal
     step = rate * (math.exp(CAP) * torch.sigmoid(log_step - CAP) + log_share.exp() * distance)
 
-    moved = step * direction
+    moved = step * direction * (weights + bias * (square / count).sqrt())
     weight = m.weight + moved - bias * (m.mean * moved).sum(-2, keepdim=True)
-    inputs = mean(m.mean, new.input, SQUARES) * (1 - bias)
+    inputs = mean(m.mean, new.input, SQUARES) * (1 - bias) * (1 - plain)
     return Memory(weight, inputs, slow, squares, m.travelled + moved, t + 1)

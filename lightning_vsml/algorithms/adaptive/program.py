@@ -18,7 +18,7 @@ _NAMES = (
     # memories
     "mean slow squares age travelled "
     # commit ticks alone
-    "one uu+ uu- tt+ tt- mm+ mm- old first half centred next step stride md+ md- back"
+    "one uu+ uu- tt+ tt- mm+ mm- old first half centred weighed way next step stride offset shift md+ md- back"
 )
 UNITS = _NAMES.split()
 AT = {name: place for place, name in enumerate(UNITS)}
@@ -26,8 +26,8 @@ MEMORIES = ("mean", "slow", "squares", "age", "travelled")
 GATHERED = ("update", "input", "square")
 
 # Channels of the forward message: the input in forward ticks, in learn ticks, in the last of these; then commit ticks.
-FORWARD, LEARN, LAST, COMMIT, BIAS, RATE, INPUT_SQUARES, OUTPUTS = range(8)
-PHASE = 6  # PHASE + t is 1 in commit tick t, from 2 to 10
+FORWARD, LEARN, LAST, COMMIT, BIAS, PLAIN, RATE, INPUT_SQUARES, OUTPUTS = range(9)
+PHASE = 7  # PHASE + t is 1 in commit tick t, from 2 to 10
 FEEDBACK = 0  # channel of the backward message; the others are own messages of commit ticks
 
 SUMS, SOME, FEWER = 2.0**80, 2.0**60, 2.0**40  # own messages that are to be logarithms: of sums times this
@@ -41,7 +41,7 @@ class _Sheet:
 
     def __init__(self) -> None:
         N = len(UNITS)
-        self.W, self.V, self.U, self.b = (torch.zeros(rows, 4, N, dtype=torch.float64) for rows in (N, 17, 30, 1))
+        self.W, self.V, self.U, self.b = (torch.zeros(rows, 4, N, dtype=torch.float64) for rows in (N, 18, 36, 1))
         self.P_f: list[torch.Tensor] = []
         self.P_b: list[torch.Tensor] = []
         self.columns: dict[str, int] = {}
@@ -92,7 +92,8 @@ class _Sheet:
         """Commit tick t, in which everything is told that some gate hears then."""
         outputs = tuple((self.columns[name], place) for (at, name), place in self.channels.items() if at == t)
         told = tuple(zip(inputs, (INPUT_SQUARES, OUTPUTS), strict=False))
-        return CommitTick((COMMIT, PHASE + t), (BIAS,) * bias, (RATE,) * rate, outputs, told)
+        plain = (PLAIN,) if t == 3 else ()
+        return CommitTick((COMMIT, PHASE + t), (BIAS,) * bias, plain, (RATE,) * rate, outputs, told)
 
 
 def adaptive(coordinates: Coordinates | None = None, *, dtype: torch.dtype = torch.float32) -> LearningAlgorithm:
@@ -115,9 +116,9 @@ def adaptive(coordinates: Coordinates | None = None, *, dtype: torch.dtype = tor
         s.tick(2),
         s.tick(3, bias=True),
         s.tick(4),
-        s.tick(5),
-        s.tick(6, inputs=(squares, outputs)),
-        s.tick(7, rate=True),
+        s.tick(5, bias=True),
+        s.tick(6, bias=True, inputs=(squares, outputs)),
+        s.tick(7, bias=True, rate=True),
         s.tick(8),
         s.tick(9, bias=True),
         s.tick(10),
@@ -182,6 +183,7 @@ def _tell(s: _Sheet) -> None:
     told = {f"age{T:g}": {"age": 2.0**28 * SUMS, "one": T * SUMS / ONE} for T in ages}
     told |= {
         "width": {"one": SUMS / ONE},
+        "count": {"weighed": SUMS / ONE},  # without the bias
         "squares": {"squares": 2.0**40 * SUMS},
         "signal": {"mm_": 2.0**40 * SUMS, "squares": NOISE * 2.0**40 * SUMS},
         "square": {"square": 2.0**30 * SUMS},
@@ -198,7 +200,7 @@ def _remember(s: _Sheet) -> None:
     W, V, b = s.W, s.V, s.b
     b[0, F, AT["one"]], b[0, [I, O], AT["one"]], b[0, G, AT["one"]] = SHUT, OPEN, 2.0**-10
     s.product("uu", {"update": 1.0}, {"update": 1.0})
-    s.product("tt", {"travelled": 1.0}, {"travelled": 1.0})
+    s.product("tt", {"way": 1.0}, {"way": 1.0})
     s.product("mm", {"slow": 1.0}, {"slow": 1.0})
     s.memory("old")
     s.phase(I, "old", 2, OPEN)
@@ -213,7 +215,13 @@ def _remember(s: _Sheet) -> None:
             s.hears(gate, name, 3, age0=sign, **{f"age{T:g}": -sign})
         for source, weight in sources.items():
             W[AT[source], G, AT[name]] = weight
-    V[BIAS, I, AT["mean"]] = -4 * OPEN  # a bias has no mean
+    V[[BIAS, PLAIN], I, AT["mean"]] = -4 * OPEN  # a bias has no mean
+    # of weights alone: what a bias would add to sums is closed in ticks that tell of it
+    V[BIAS, F, AT["square"]] = -4 * OPEN
+    for name in ("weighed", "way"):
+        b[0, F, AT[name]], b[0, [I, O], AT[name]] = SHUT, OPEN
+        V[BIAS, I, AT[name]] = -4 * OPEN
+    b[0, G, AT["weighed"]], W[AT["travelled"], G, AT["way"]] = 2.0**-10, 1.0
     s.memory("first")
     s.phase(I, "first", 3, 20.0)
     s.hears(I, "first", 3, age0=-1.0)
@@ -238,34 +246,45 @@ def _direct(s: _Sheet, c: Coordinates) -> None:
 
 
 def _step(s: _Sheet, c: Coordinates) -> None:
-    """Tick 7: how far."""
-    for name, rate, noise, powers in (
-        ("step", c.rate, c.noise, (c.fall5, c.fall50, c.fall500)),
-        ("stride", c.travel, c.travel_noise, (c.travel5, c.travel50, c.travel500)),
+    """Tick 7: how far. A bias moves as if its input were as large as others are, by units of its own."""
+    first = (c.rate, c.noise, (c.fall5, c.fall50, c.fall500))
+    second = (c.travel, c.travel_noise, (c.travel5, c.travel50, c.travel500))
+    for name, bias, (rate, noise, powers) in (
+        ("step", False, first),
+        ("stride", False, second),
+        ("offset", True, first),
+        ("shift", True, second),
     ):
         s.scratch(name)
         s.V[RATE, I, AT[name]] = 1.0
+        s.V[BIAS, I, AT[name]] = 4 * OPEN if bias else -4 * OPEN
         s.hears(I, name, 7, width=sum(powers), signal=noise, squares=-noise)
         for T, power in zip(PERIODS, powers, strict=True):
             s.hears(I, name, 7, **{f"age{T:g}": -power})
             rate += power * math.log(T)
+        if powers is first[2]:
+            rate += 0.5 * math.log(2 * SUMS)
+            s.hears(I, name, 7, square=-0.5)
+            s.W[AT["first"], I, AT[name]] = -c.first * 2.0**10
+        else:
+            rate += 0.5 * math.log(SUMS / SOME)
+            s.hears(I, name, 7, travelled=0.5, count=-0.5)
+        if bias:
+            rate -= 4 * OPEN
+            s.hears(I, name, 7, square=0.5, count=-0.5)
         s.phase(I, name, 7, rate - FEW)
         s.W[AT["next"], G, AT[name]] = 2.0**56
-    s.hears(I, "step", 7, square=-0.5)
-    s.V[PHASE + 7, I, AT["step"]] += 0.5 * math.log(2 * SUMS)
-    s.W[AT["first"], I, AT["step"]] = -c.first * 2.0**10
-    s.hears(I, "stride", 7, travelled=0.5, width=-0.5)
-    s.V[PHASE + 7, I, AT["stride"]] += 0.5 * math.log(SUMS / SOME)
 
 
 def _write(s: _Sheet) -> None:
     """Tick 8 writes; ticks 9 and 10 take from the bias what that did to the mean input, and begin anew."""
     W, V = s.W, s.V
-    for name in ("step", "stride"):
+    steps = ("step", "stride", "offset", "shift")
+    for name in steps:
         for written in ("weight+", "weight-", "travelled"):
             W[AT[name], G, AT[written]] = 2.0**12
     s.phase(I, "travelled", 8, OPEN)
-    s.product("md", {"old": 1.0}, {"step": 1.0, "stride": 1.0})
+    s.product("md", {"old": 1.0}, dict.fromkeys(steps, 1.0))
     s.scratch("back")
     V[BIAS, I, AT["back"]] = 2 * OPEN
     s.hears(G, "back", 9, back=-(2.0**-20))

@@ -96,15 +96,16 @@ class Grid:
         """Which of the A inputs a parameter's synapses are."""
         return slice(0, self.fan_in) if parameter is self.weight else slice(self.fan_in, self.fan_in + 1)
 
-    def biases(self, like: Tensor) -> Tensor:
-        """Which of the A inputs are always 1, or stand for themselves, so that nothing is to be gained by looking at
-        their mean: 1 there, else 0; ``(A,)``. Without a bias row, that could take what a mean moves, all are.
+    def biases(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Which of the A inputs are biases beside weights; and which are plain: without a bias that could take what a
+        mean moves, or with inputs that have no mean. 1 there, else 0; ``(A,)`` each.
         """
-        centred = self.centred and self.bias is not None
-        biases = torch.ones_like(like)
-        if centred:
-            biases[: self.fan_in] = 0.0
-        return biases
+        bias, plain = torch.zeros_like(like), torch.zeros_like(like)
+        if self.centred and self.bias is not None:
+            bias[self.fan_in :] = 1.0
+        else:
+            plain[:] = 1.0
+        return bias, plain
 
     def matrix(self, parameter: nn.Parameter, values: Tensor) -> Tensor:
         """A tensor of the parameter's shape as its synapses lie, ``(G, rows, B)``."""

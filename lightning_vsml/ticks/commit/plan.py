@@ -13,11 +13,13 @@ class Told(NamedTuple):
     """What synapses are told from outside when a change is committed.
 
     Attributes:
-        bias: for each input of the grid 1 if it is always 1 (a bias, a parameter on its own), else 0; ``(A,)``.
+        bias: for each input of the grid 1 if it is a bias beside weights, else 0; ``(A,)``.
+        plain: 1 if no bias is beside it that could take what a mean moves, or its input has no mean, else 0; ``(A,)``.
         rate: the learning rate over the algorithm's own, ``(A,)``; where it is 0 everything stays as it is.
     """
 
     bias: Tensor
+    plain: Tensor
     rate: Tensor
 
     @classmethod
@@ -25,7 +27,7 @@ class Told(NamedTuple):
         """The last input is a bias, and the rate is the algorithm's own."""
         bias = like.new_zeros(A)
         bias[-1:] = 1.0
-        return cls(bias, like.new_ones(A))
+        return cls(bias, like.new_zeros(A), like.new_ones(A))
 
 
 class Message(NamedTuple):
@@ -46,8 +48,8 @@ class CommitPlan(NamedTuple):
     """Ticks, and the messages between them.
 
     Attributes:
-        plan: what to compute; a gate's ``x`` is what it makes of the bias flag, its ``e`` of the rate (0) and of the
-            messages (1 and up, as they are numbered).
+        plan: what to compute; a gate's ``x`` is what it makes of the bias flag, its ``e`` of the other one (0), of the
+            rate (1), and of the messages (2 and up, as they are numbered).
         messages: in the order in which they are gathered.
     """
 
@@ -62,11 +64,11 @@ def plan_commit(cell: Cell, ticks: tuple[CommitTick, ...], c: frozenset[int]) ->
     messages: list[Message] = []
     places: list[list[tuple[int, str, int]]] = []  # of each tick: place, parameter, channel
     for t, tick in enumerate(ticks):
-        heard = [(0, "V", channel) for channel in tick.rate]
+        heard = [(0, "V", channel) for channel in tick.plain] + [(1, "V", channel) for channel in tick.rate]
         for output, pairs, name in ((True, tick.outputs, "U"), (False, tick.inputs, "V")):
             for column, channel in pairs:
                 messages.append(Message(t, output, column))
-                heard.append((len(messages), name, channel))
+                heard.append((1 + len(messages), name, channel))
         places.append(heard)
     plans: list[TickPlan] = []
     h: frozenset[int] = frozenset()

@@ -23,7 +23,8 @@ def commit_by_ticks(cell: Cell, ticks: tuple[CommitTick, ...], state: State, tol
     for step in ticks:
         m_f = _channels(state.h[:, :, 0], cell.V)  # (G, A, M_f)
         m_b = _channels(state.h[:, 0], cell.U)  # (G, B, M_b)
-        for channels, values in ((step.one, 1.0), (step.bias, told.bias), (step.rate, told.rate.log())):
+        fed = ((step.one, 1.0), (step.bias, told.bias), (step.plain, told.plain), (step.rate, told.rate.log()))
+        for channels, values in fed:
             for channel in channels:
                 m_f[..., channel] += values
         for column, channel in step.outputs:

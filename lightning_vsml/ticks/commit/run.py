@@ -79,7 +79,8 @@ class _Values:
         self.traced, self.planes, self.shape = traced, planes, planes[0].shape
         G, B, A = self.shape
         self.flat = A == 1 and B == 1
-        self.known: list[Tensor] = [told.bias.expand(G, 1, A), told.rate.log().expand(G, 1, A)]
+        outside = (told.bias, told.plain, told.rate.log())
+        self.known: list[Tensor] = [vector.expand(G, 1, A) for vector in outside]
         self._sums: dict[tuple[int, bool], Tensor] = {}
         self._atoms: dict[int, Tensor] = {}
 
@@ -101,7 +102,7 @@ class _Values:
         _, B, A = self.shape
         for gathering, value in gathered:
             if gathering.same is not None:
-                self.known.append(self.known[2 + gathering.same])
+                self.known.append(self.known[3 + gathering.same])
                 continue
             dim = 2 if gathering.output else 1
             if value is not None:
