@@ -21,16 +21,16 @@ class Coordinates(NamedTuple):
         inputs: how far second moments are an input's own: 0 for an output's alone, 1 for both.
     """
 
-    rate: float = -1.9
-    fall5: float = 0.0
-    fall50: float = 0.75
-    fall500: float = 0.5
-    noise: float = 0.2
-    first: float = 1.5
-    travel: float = -2.1
-    travel5: float = -0.2
-    travel50: float = 1.3
-    travel500: float = 0.5
-    travel_noise: float = 0.0
-    slow: float = 0.45
-    inputs: float = 1.0
+    rate: float = -2.46
+    fall5: float = 0.17
+    fall50: float = 0.67
+    fall500: float = 1.11
+    noise: float = 0.4
+    first: float = 1.17
+    travel: float = -1.43
+    travel5: float = 0.07
+    travel50: float = 0.76
+    travel500: float = 0.25
+    travel_noise: float = 0.1
+    slow: float = 0.43
+    inputs: float = 1.14
