@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad, unfold
 
+from lightning_vsml.algorithms.base import Pace
 from lightning_vsml.algorithms.cellular import LearningAlgorithm
+from lightning_vsml.ticks import Told
 
 Activation = Callable[[Tensor], Tensor]
 Weights = list[Tensor]  # of each layer (G, A, B), with the bias as last of the A rows
@@ -115,7 +117,7 @@ def learn(
         states: of every layer, ``(P, G, A, B)``.
         x: inputs, ``(S, G, *shape)``.
         y: labels, ``(S, G)``.
-        gain: factor of the learning rate.
+        gain: the learning rate over the algorithm's own.
     """
     differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in (*algorithm.cell, states[0]))
     S, inputs, outputs, told = len(x), [], [], []
@@ -136,9 +138,11 @@ def learn(
     for place in reversed(range(len(outputs))):
         with torch.set_grad_enabled(differentiable):
             rows = inputs[place] if differentiable else inputs[place].detach()
-            change, message = algorithm.learn(states[place], rows, -S * gain * g, S, told[place])
-            learned.insert(0, algorithm.commit(states[place], change))
-            message = message / (-S * gain)
+            state, fed = states[place], 1.0 if algorithm.pace is Pace.COMMIT else gain
+            change, message = algorithm.learn(state, rows, -S * fed * g, S, told[place])
+            outside = Told.of(state.shape[2], state)
+            learned.insert(0, algorithm.commit(state, change, outside._replace(rate=outside.rate * gain)))
+            message = message / (-S * fed)
         if place:
             (g,) = torch.autograd.grad(inputs[place], outputs[place - 1], message, create_graph=differentiable)
     return Learned(learned, x if differentiable else x.detach())

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from lightning_vsml import LearningAlgorithm, checkpoints, programs
-from lightning_vsml.ticks import ROWWISE, Cell, Fused, RowWise, State
+from lightning_vsml.ticks import ROWWISE, Cell, Fused, RowWise, State, Told
+from lightning_vsml.ticks.commit.reference import commit_by_ticks
 from lightning_vsml.ticks.plan.layout import layout
 from lightning_vsml.ticks.sites import Rows
 
@@ -13,6 +14,7 @@ STEPS, ROWS, SHAPE = 30, 8, (1, 6, 4)
 KEPT = {
     "backprop": ["c0"],
     "cloned_backprop": ["c0"],
+    "meta": ["c0", "c5", "c6", "c9", "c10", "c11", "c12", "c13", "c14"],
     "meta_mnist": ["c0", "c5", "c7", "c8", "c9", "c10", "c21", "c24"],
 }
 
@@ -66,6 +68,11 @@ def whole_steps(algorithm: LearningAlgorithm, weights: Tensor) -> tuple[list[Ten
             moved = [part.clamp(-clamp, clamp) for part in moved]
         after = [part + by for part, by in zip(state, moved, strict=True)]
         state = State(*(part if limit is None else part.clamp(-limit, limit) for part in after))
+        if algorithm.protocol.commit:  # no h outlives a phase
+            merged = State(torch.zeros_like(state.h), state.c)
+            told = Told.of(SHAPE[1], state.c)
+            _, c = commit_by_ticks(algorithm.cell, algorithm.protocol.commit, merged, told)
+            state = State(torch.zeros_like(c), c)
     return messages, state.c @ algorithm.codec.decode, state
 
 

@@ -35,12 +35,14 @@ class Grid(ABC):
     def __init__(self, layer: str, names: list[str]) -> None:
         self.layer, self.names = layer, names
 
-    def biases(self, weight: Tensor) -> Tensor:
-        """Which inputs the rule takes for ones that always are 1, ``(A, 1)``."""
-        flags = torch.ones_like(weight[0, 0, :, :1])
+    def biases(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Which inputs are biases beside weights, and of which no mean is taken off: 1 there, else 0; ``(A, 1)``."""
+        bias, plain = torch.zeros_like(weight[0, 0, :, :1]), torch.zeros_like(weight[0, 0, :, :1])
         if self.centred:
-            flags[:-1] = 0.0
-        return flags
+            bias[-1] = 1.0
+        else:
+            plain[:] = 1.0
+        return bias, plain
 
     @abstractmethod
     def matrix(self, tensors: Parameters) -> Tensor:

@@ -41,7 +41,7 @@ class ByFormula:
         for place, grid in enumerate(self.grids):
             before = self.memories[place]
             new = grid.gathered(gradients, before.mean, seen.get(grid.layer, ()))
-            after = commit(before, new, self.coordinates, grid.biases(before.weight))
+            after = commit(before, new, self.coordinates, *grid.biases(before.weight))
             self.memories[place] = after
             self.ensemble.parameters |= grid.parameters(after.weight, self.ensemble.parameters)
         return loss, metric

@@ -58,8 +58,13 @@ def forward(ticks: Products | RowWise, planes: Tensor, site: Site) -> Results:
     return {f"output {channel}": sent for channel, sent in enumerate(ticks.forward(planes, site))}
 
 
+def learned(ticks: Products | RowWise) -> int:
+    """How many planes learn ticks change."""
+    return ticks.layout.learned
+
+
 def learn(ticks: Products | RowWise, planes: Tensor, site: Site, e: Tensor, own: Sequence[Tensor] = ()) -> Results:
-    changes, message = ticks.learn(planes, site, e, own, [1.0] * len(planes))
+    changes, message = ticks.learn(planes, site, e, own, [1.0] * learned(ticks))
     return {"message": message, **{f"change of plane {n}": change for n, change in enumerate(changes)}}
 
 
@@ -322,8 +327,8 @@ def test_scales_multiply_changes(name: str) -> None:
     planes, x, e = algorithm.encode(torch.randn(SHAPE) * 0.1), torch.randn(ROWS, 1, 12), torch.randn(ROWS, 1, 7)
     own = [torch.randn(ROWS, 1, 7) for _ in range(algorithm.cell.P_f.shape[1] - 1)]
     ticks, site = products(algorithm), Rows(x, SHAPE)
-    plain, message = ticks.learn(planes, site, e, own, [1.0] * len(planes))
-    scales = [0.5 + place for place in range(len(planes))]
+    plain, message = ticks.learn(planes, site, e, own, [1.0] * learned(ticks))
+    scales = [0.5 + place for place in range(learned(ticks))]
     scaled, same = ticks.learn(planes, site, e, own, scales)
     assert torch.equal(message, same)
     for one, other, scale in zip(scaled, plain, scales, strict=True):
@@ -334,7 +339,7 @@ def test_scales_multiply_changes(name: str) -> None:
 def test_a_history_goes_on_as_it_would_have(name: str) -> None:
     """Another process plans for the same ranges, and rounds alike."""
     algorithm = load(name)
-    planes, own = algorithm.encode(torch.randn(SHAPE) * 0.1), [torch.zeros(ROWS, 1, 7)] * 4
+    planes, own = algorithm.encode(torch.randn(SHAPE) * 0.1), [torch.zeros(ROWS, 1, 7)] * 20
     first, second = products(algorithm), products(algorithm)
     feeds = [(bounded(ROWS, 1, 12) * size, bounded(ROWS, 1, 7) * size) for size in (3.0, 1.6)]
     run(first, planes, *feeds[0], own)
