@@ -29,7 +29,7 @@ from lightning_vsml.ticks.commit.layout import layout_of_commits
 from lightning_vsml.ticks.commit.run import Commit
 from lightning_vsml.ticks.plan.layout import layout
 from lightning_vsml.ticks.products import Products
-from lightning_vsml.ticks.sites import Lookup, Rows
+from lightning_vsml.ticks.sites import Lookup, Rows, empty_grid
 
 TOLERANCE = 1e-6
 
@@ -173,8 +173,11 @@ class LearningAlgorithm(Algorithm):
         weights = weights.to(self.cell.W.dtype)
         if len(self.layout.planes) == 1:
             return weights.clone().unsqueeze(0)
-        zero = torch.zeros_like(weights)
-        return torch.stack([weights if plane.codes else zero for plane in self.layout.planes])
+        state = empty_grid((len(self.layout.planes), *weights.shape), weights).zero_()
+        for plane, at in zip(state, self.layout.planes, strict=True):
+            if at.codes:
+                plane.copy_(weights)
+        return state
 
     def decode(self, state: Tensor) -> Tensor:
         """The weights that ``state`` (P, G, A, B) stands for: ``(G, A, B)``; where one plane is the weight, a view."""
@@ -193,7 +196,11 @@ class LearningAlgorithm(Algorithm):
         if self._decode == (1.0,) and weights.dtype == state.dtype:
             return weights.clone().unsqueeze(0)
         difference = (weights - self.decode(state).to(weights.dtype)).to(state.dtype)
-        return torch.stack([p + difference if at.codes else p for p, at in zip(state, self.layout.planes, strict=True)])
+        after = empty_grid(tuple(state.shape), state).copy_(state)
+        for plane, at in zip(after, self.layout.planes, strict=True):
+            if at.codes:
+                plane += difference
+        return after
 
     def send(self, state: Tensor, x: Tensor | Site) -> list[Tensor]:
         """What the forward ticks send out: the layer's output, then the neurons' own messages.

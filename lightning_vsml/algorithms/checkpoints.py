@@ -26,7 +26,7 @@ from lightning_vsml.algorithms.mplp import MPLP
 from lightning_vsml.algorithms.rules import RULES
 
 FORMAT = "lightning_vsml"
-VERSION = 5  # of the files; a reader takes this and all older versions
+VERSION = 6  # of the files; a reader takes this and all older versions
 # 2: ticks have "own"; 3: "positions"; 4: "fine", "tolerance", a reach of weights; 5: "family"
 SHIPPED = (LearningAlgorithm, Emergent, MetaRNN, MPLP, *RULES.values())  # families that come with the package
 KINDS = ("constructed", "cloned", "meta-learned")

@@ -85,4 +85,5 @@ def _plain(job: Job) -> tuple[Any, ...]:
 
 
 def _do(*job: Any) -> np.ndarray:
-    return Job(*job[:-1], torch.from_numpy(job[-1])).done(_images).numpy()
+    made = Job._make(job)
+    return made._replace(coordinates=torch.from_numpy(made.coordinates)).done(_images).numpy()

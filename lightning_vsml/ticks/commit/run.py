@@ -15,6 +15,7 @@ from lightning_vsml.ticks.plan.layout import Layout
 from lightning_vsml.ticks.products.horner import evaluate
 from lightning_vsml.ticks.products.values import FUNCTIONS
 from lightning_vsml.ticks.ranges import interval
+from lightning_vsml.ticks.sites import empty_grid
 
 
 class Commit:
@@ -90,7 +91,8 @@ class _Values:
         if not stage.terms:
             return [], None
         if written is not None and like.device.type == "cpu" and not any(plane.requires_grad for plane in self.planes):
-            room = like.new_empty(len(written.outputs), *self.shape)
+            G, B, A = self.shape
+            room = empty_grid((len(written.outputs), G, A, B), like).mT
             outputs = pointwise.run(written, [self._input(atom) for atom in written.inputs], room)
             if outputs is not None:
                 return outputs, room

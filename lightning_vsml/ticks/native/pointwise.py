@@ -87,17 +87,17 @@ def run(program: Program, inputs: list[Tensor], space: Tensor) -> list[Tensor] |
     Args:
         program: what to compute.
         inputs: of its atoms: all of one shape and order in memory; those of ``EACH`` one number for each row.
-        space: for the outputs, see :func:`space`.
+        space: for the outputs, see :func:`space`; rows may be apart.
 
     Returns:
-        Tensors of the inputs' shape, contiguous; ``None`` where there is no kernel.
+        Tensors of the inputs' shape, parts of ``space``; ``None`` where there is no kernel.
     """
     each = {a for code, _, a, _, _ in program.ops if code == EACH}
     whole = [tensor for place, tensor in enumerate(inputs) if place not in each]
     like = whole[0]
     if (function := kernel(like.dtype)) is None:
         return None
-    flat = not each and all(tensor.is_contiguous() for tensor in whole)
+    flat = not each and all(tensor.is_contiguous() for tensor in (*whole, space))
     rows, inner = (1, like.numel()) if flat else (like.numel() // max(1, like.shape[-1]), like.shape[-1])
     strides = [1 if place in each else _stride(tensor, rows) for place, tensor in enumerate(inputs)]
     taken = [t if s is not None else t.contiguous() for t, s in zip(inputs, strides, strict=True)]
@@ -113,7 +113,7 @@ def run(program: Program, inputs: list[Tensor], space: Tensor) -> list[Tensor] |
         pointers(*(tensor.data_ptr() for tensor in taken)),
         longs(*apart),
         out_pointers(*(tensor.data_ptr() for tensor in outputs)),
-        out_longs(*[inner] * len(outputs)),
+        out_longs(*[inner if flat or like.dim() < 2 else space.stride(-2)] * len(outputs)),
         ctypes.c_long(rows),
         ctypes.c_long(inner),
         threads,
