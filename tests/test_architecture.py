@@ -16,7 +16,12 @@ MAY_IMPORT = {
     "cloning": {"fit", "lab", "algorithms", "ticks"},
     "meta": {"fit", "lab", "algorithms", "ticks"},
 }
-KNOW_LIGHTNING = {"cloning/module.py", "meta/module.py", "meta/sequences/module.py"}  # and all of fit
+KNOW_LIGHTNING = {
+    "cloning/module.py",
+    "meta/module.py",
+    "meta/sequences/module.py",
+    "meta/wide/search.py",
+}  # and all of fit
 
 
 def imported(file: Path) -> Iterator[str]:

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from lightning_vsml.algorithms import checkpoints
+from lightning_vsml.algorithms.adaptive import adaptive
 from lightning_vsml.algorithms.programs import PROGRAMS
 from lightning_vsml.algorithms.rules import RULES
 
-CONSTRUCTED: dict[str, Callable[..., Any]] = {**PROGRAMS, **RULES}
+CONSTRUCTED: dict[str, Callable[..., Any]] = {**PROGRAMS, "adaptive": adaptive, **RULES}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -148,7 +148,8 @@ class Changes:
         for parameter in parameters:
             if id(parameter) in self._about:
                 rate[grid.rows(parameter)] = self.rates.of(parameter) / self.rates.own
-        return Told(*grid.biases(rate), rate)
+        depth = sum(other.centred for other in self.grids.values())
+        return Told(*grid.biases(rate), rate, depth)
 
     def _rate(self, name: str, parameter: nn.Parameter) -> float:
         """What turns a gradient into what a change shows as."""

@@ -140,7 +140,7 @@ def learn(
             rows = inputs[place] if differentiable else inputs[place].detach()
             state, fed = states[place], 1.0 if algorithm.pace is Pace.COMMIT else gain
             change, message = algorithm.learn(state, rows, -S * fed * g, S, told[place])
-            outside = Told.of(state.shape[2], state)
+            outside = Told.of(state.shape[2], state, len(states))
             learned.insert(0, algorithm.commit(state, change, outside._replace(rate=outside.rate * gain)))
             message = message / (-S * fed)
         if place:

@@ -10,11 +10,13 @@ from lightning.pytorch import Trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_vsml import VSMLLearner, checkpoints, datasets
+from lightning_vsml.algorithms.adaptive import Coordinates
 from lightning_vsml.algorithms.meta_rnn import MetaRNN
 from lightning_vsml.algorithms.mplp import MPLP
 from lightning_vsml.meta import MetaLearningModule, SequenceModule
 from lightning_vsml.meta import __main__ as command
 from lightning_vsml.meta.trials import Trials
+from lightning_vsml.meta.wide import WideModule
 
 SMOKE = ["--preset", "smoke", "--trainer.enable_progress_bar", "false", "--out", "tiny.safetensors"]
 
@@ -111,11 +113,11 @@ def test_settings_of_a_file_choose_what_is_trained() -> None:
         (["--resume"], r"there is nothing to resume in runs/meta/tiny: last\.ckpt is not there"),
         (
             ["--preset", "huge"],
-            "--preset should be one of cpu, .*, smoke, got 'huge'",
+            "--preset should be one of cpu, .*, wide_smoke, got 'huge'",
         ),
         (
             ["--preset=huge"],
-            "--preset should be one of cpu, .*, smoke, got 'huge'",
+            "--preset should be one of cpu, .*, wide_smoke, got 'huge'",
         ),
         (["--model.every", "0"], "every should be at least 1, got 0"),
         (["--model.space", "lstm"], "space should be one of 'modulated_backprop'"),
@@ -170,7 +172,7 @@ def test_a_failure_in_the_middle_leaves_no_checkpoint_half_written(
 def test_every_preset_is_a_module_that_could_run(preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
     built = []
 
-    def fit(trainer: object, module: MetaLearningModule | SequenceModule, ckpt_path: None) -> None:
+    def fit(trainer: object, module: MetaLearningModule | SequenceModule | WideModule, ckpt_path: None) -> None:
         built.append(module)
         raise MemoryError("enough seen")
 
@@ -181,5 +183,7 @@ def test_every_preset_is_a_module_that_could_run(preset: str, monkeypatch: pytes
         command.main([f"--preset={preset}", "--out", "tiny.safetensors", "--trainer.accelerator", "cpu"])
     if isinstance(built[0], MetaLearningModule):
         assert built[0].search.size == built[0].space.size == len(built[0].u) > 0
+    elif isinstance(built[0], WideModule):
+        assert built[0].search.size == len(built[0].u) == len(Coordinates._fields)
     else:
         assert sum(p.numel() for p in built[0].parameters()) == built[0].result("").algorithm.size > 0

@@ -14,23 +14,26 @@ class Coordinates(NamedTuple):
         rate: logarithm of the first kind of step, which looks at the inputs.
         fall5, fall50, fall500: powers of 1 / (1 + t / period) in it.
         noise: its power of the signal-to-noise ratio.
+        depth: its power of 1 / the number of layers.
         first: how much smaller it is at the very first step: logarithm.
         travel: logarithm of the second kind, which is a share of the distance travelled.
-        travel5, travel50, travel500, travel_noise: its powers.
+        travel5, travel50, travel500, travel_noise, travel_depth: its powers.
         slow: share of the mean over about 50 steps in the direction; the latest update has the rest.
         inputs: how far second moments are an input's own: 0 for an output's alone, 1 for both.
     """
 
-    rate: float = -2.46
+    rate: float = -1.4
     fall5: float = 0.17
     fall50: float = 0.67
     fall500: float = 1.11
     noise: float = 0.4
+    depth: float = 1.3
     first: float = 1.17
-    travel: float = -1.43
+    travel: float = -1.29
     travel5: float = 0.07
     travel50: float = 0.76
     travel500: float = 0.25
     travel_noise: float = 0.1
+    travel_depth: float = 0.2
     slow: float = 0.43
     inputs: float = 1.14

@@ -8,9 +8,9 @@ an input neuron's. Coordinates may be tensors that broadcast.
   ``db = step_b - sum_a mean_a dw_a``. Together that is a symmetric change of metric and cannot go uphill.
 * **Direction**: d = (update and its mean over 50 steps) / root of second moments, these factored by output and input
   (Adafactor, arXiv 1804.04235).
-* **Step**: of two kinds. The first is over an input's norm, falls by clocks, and is larger where updates agree: so
-  learning begins. The second is a share of the distance travelled since then (DoG, arXiv 2302.12022): it grows
-  while there is a way to go, and falls by clocks.
+* **Step**: of two kinds. The first is over an input's norm, falls by clocks, is smaller in deep networks and larger
+  where updates agree: so learning begins. The second is a share of the distance travelled since then (DoG, arXiv
+  2302.12022): it grows while there is a way to go, and falls by clocks.
 """
 
 import math
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from lightning_vsml.algorithms.adaptive.coordinates import NOISE, PERIODS, SLOW, SQUARES, Coordinates
+from lightning_vsml.ticks.commit.plan import DEEPEST
 
 LEAST = 1e-24  # of sums of squares: below it there is nothing
 CAP = 12 * math.log(2)  # where a step saturates: logarithm
@@ -66,7 +67,13 @@ def begin(weight: Tensor) -> Memory:
 
 
 def commit(
-    m: Memory, new: Gathered, c: Coordinates, bias: Tensor, plain: Tensor | float = 0.0, rate: Tensor | float = 1.0
+    m: Memory,
+    new: Gathered,
+    c: Coordinates,
+    bias: Tensor,
+    plain: Tensor | float = 0.0,
+    rate: Tensor | float = 1.0,
+    depth: int = 1,
 ) -> Memory:
     """The memories after a step.
 
@@ -77,6 +84,7 @@ def commit(
         bias: 1 for a bias beside weights, else 0; ``(A, 1)``.
         plain: 1 where no mean is taken off, else 0; ``(A, 1)``.
         rate: the learning rate, over the rule's own.
+        depth: how many layers with weights the network has.
     """
     t, u = m.age, new.update
 
@@ -98,11 +106,13 @@ def commit(
     weights = 1 - bias
     count, square = weights.sum(-2, keepdim=True), (weights * new.square).sum(-2, keepdim=True)
     log_step = c.rate - falls(c.fall5, c.fall50, c.fall500) - 0.5 * square.log()
-    log_step = log_step + c.noise * signal
+    layers = math.log(max(1, min(depth, DEEPEST)))
+    log_step = log_step + c.noise * signal - c.depth * layers
     if not t:
         log_step = log_step - c.first
     distance = ((weights * m.travelled**2).sum(-2, keepdim=True) / count).sqrt()
     log_share = c.travel - falls(c.travel5, c.travel50, c.travel500) + c.travel_noise * signal
+    log_share = log_share - c.travel_depth * layers
     step = rate * (math.exp(CAP) * torch.sigmoid(log_step - CAP) + log_share.exp() * distance)
 
     moved = step * direction * (weights + bias * (square / count).sqrt())

@@ -26,8 +26,8 @@ MEMORIES = ("mean", "slow", "squares", "age", "travelled")
 GATHERED = ("update", "input", "square")
 
 # Channels of the forward message: the input in forward ticks, in learn ticks, in the last of these; then commit ticks.
-FORWARD, LEARN, LAST, COMMIT, BIAS, PLAIN, RATE, INPUT_SQUARES, OUTPUTS = range(9)
-PHASE = 7  # PHASE + t is 1 in commit tick t, from 2 to 10
+FORWARD, LEARN, LAST, COMMIT, BIAS, PLAIN, RATE, DEPTH, INPUT_SQUARES, OUTPUTS = range(10)
+PHASE = 8  # PHASE + t is 1 in commit tick t, from 2 to 10
 FEEDBACK = 0  # channel of the backward message; the others are own messages of commit ticks
 
 SUMS, SOME, FEWER = 2.0**80, 2.0**60, 2.0**40  # own messages that are to be logarithms: of sums times this
@@ -41,7 +41,7 @@ class _Sheet:
 
     def __init__(self) -> None:
         N = len(UNITS)
-        self.W, self.V, self.U, self.b = (torch.zeros(rows, 4, N, dtype=torch.float64) for rows in (N, 18, 36, 1))
+        self.W, self.V, self.U, self.b = (torch.zeros(rows, 4, N, dtype=torch.float64) for rows in (N, 19, 36, 1))
         self.P_f: list[torch.Tensor] = []
         self.P_b: list[torch.Tensor] = []
         self.columns: dict[str, int] = {}
@@ -93,14 +93,24 @@ class _Sheet:
         outputs = tuple((self.columns[name], place) for (at, name), place in self.channels.items() if at == t)
         told = tuple(zip(inputs, (INPUT_SQUARES, OUTPUTS), strict=False))
         plain = (PLAIN,) if t == 3 else ()
-        return CommitTick((COMMIT, PHASE + t), (BIAS,) * bias, plain, (RATE,) * rate, outputs, told)
+        return CommitTick((COMMIT, PHASE + t), (BIAS,) * bias, plain, (RATE,) * rate, (DEPTH,) * rate, outputs, told)
 
 
-def adaptive(coordinates: Coordinates | None = None, *, dtype: torch.dtype = torch.float32) -> LearningAlgorithm:
+def adaptive(
+    coordinates: Coordinates | None = None, *, lr: float = 1.0, dtype: torch.dtype = torch.float32
+) -> LearningAlgorithm:
     """The rule with these coordinates.
 
+    Args:
+        coordinates: what a search may choose.
+        lr: the learning rate at which steps are those that the rule chooses.
+        dtype: of the parameters.
+
     Returns:
-        The algorithm, named ``adaptive``; lr 1 is the step it chooses.
+        The algorithm, named ``adaptive``.
+
+    Raises:
+        ValueError: ``lr`` is not positive.
     """
     c, s = coordinates or Coordinates(), _Sheet()
     _gather(s)
@@ -139,7 +149,7 @@ def adaptive(coordinates: Coordinates | None = None, *, dtype: torch.dtype = tor
         ),
         codec=Codec(encode, decode),
         memory=tuple(name in ("weight+", "weight-", "update") for name in UNITS),
-        lr=1.0,
+        lr=lr,
         reach=Reach(x=K / 512, e=K / 512, w=S / 512),
         fine=True,
         gradient=gradient,
@@ -247,22 +257,22 @@ def _direct(s: _Sheet, c: Coordinates) -> None:
 
 def _step(s: _Sheet, c: Coordinates) -> None:
     """Tick 7: how far. A bias moves as if its input were as large as others are, by units of its own."""
-    first = (c.rate, c.noise, (c.fall5, c.fall50, c.fall500))
-    second = (c.travel, c.travel_noise, (c.travel5, c.travel50, c.travel500))
-    for name, bias, (rate, noise, powers) in (
+    first = (c.rate, c.noise, c.depth, (c.fall5, c.fall50, c.fall500))
+    second = (c.travel, c.travel_noise, c.travel_depth, (c.travel5, c.travel50, c.travel500))
+    for name, bias, (rate, noise, depth, powers) in (
         ("step", False, first),
         ("stride", False, second),
         ("offset", True, first),
         ("shift", True, second),
     ):
         s.scratch(name)
-        s.V[RATE, I, AT[name]] = 1.0
+        s.V[RATE, I, AT[name]], s.V[DEPTH, I, AT[name]] = 1.0, -depth
         s.V[BIAS, I, AT[name]] = 4 * OPEN if bias else -4 * OPEN
         s.hears(I, name, 7, width=sum(powers), signal=noise, squares=-noise)
         for T, power in zip(PERIODS, powers, strict=True):
             s.hears(I, name, 7, **{f"age{T:g}": -power})
             rate += power * math.log(T)
-        if powers is first[2]:
+        if powers is first[3]:
             rate += 0.5 * math.log(2 * SUMS)
             s.hears(I, name, 7, square=-0.5)
             s.W[AT["first"], I, AT[name]] = -c.first * 2.0**10

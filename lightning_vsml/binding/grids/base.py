@@ -28,7 +28,7 @@ class Grid:
     uses: tuple[Use, ...] = ()
     """What :meth:`call` stands for."""
 
-    centred = True  # whether inputs have a mean that is worth knowing
+    centred = True  # whether inputs have a mean that is worth knowing, as those of layers with many weights do
     strict = True  # whether inputs have to be of the weight's type
     groups: int
     fan_in: int  # without the bias row

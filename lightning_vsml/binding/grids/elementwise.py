@@ -15,6 +15,7 @@ class ParameterGrid(Grid):
     """One synapse for every number of a parameter; two for a complex one."""
 
     fan_in = fan_out = 1
+    centred = False
 
     def __init__(self, parameter: nn.Parameter, owner: nn.Module) -> None:
         self.kind = self.label = type(owner).__name__

@@ -8,7 +8,7 @@ from torch import Tensor
 from lightning_vsml.algorithms.adaptive import Coordinates
 from lightning_vsml.algorithms.adaptive.formula import begin, commit
 from lightning_vsml.lab.ensembles import Curves, Ensemble
-from lightning_vsml.meta.wide.grids import grids
+from lightning_vsml.meta.wide.grids import Dense, grids
 
 if TYPE_CHECKING:
     from lightning_vsml.meta.wide.tasks import Task
@@ -32,6 +32,7 @@ class ByFormula:
         self.ensemble, self.grids = ensemble, list(grids(ensemble.module))
         like = next(iter(ensemble.parameters.values()))
         self.coordinates = Coordinates(*coordinates.to(like).T[..., None, None, None])
+        self.depth = sum(isinstance(grid, Dense) for grid in self.grids)
         self.memories = [begin(grid.matrix(ensemble.parameters)) for grid in self.grids]
         self.watches = {grid.layer: grid.watch for grid in self.grids if grid.watches}
 
@@ -41,7 +42,7 @@ class ByFormula:
         for place, grid in enumerate(self.grids):
             before = self.memories[place]
             new = grid.gathered(gradients, before.mean, seen.get(grid.layer, ()))
-            after = commit(before, new, self.coordinates, *grid.biases(before.weight))
+            after = commit(before, new, self.coordinates, *grid.biases(before.weight), depth=self.depth)
             self.memories[place] = after
             self.ensemble.parameters |= grid.parameters(after.weight, self.ensemble.parameters)
         return loss, metric

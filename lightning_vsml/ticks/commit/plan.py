@@ -1,5 +1,6 @@
 """What of commit ticks has to be computed, read off the zeros of the cell."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -7,6 +8,8 @@ from torch import Tensor
 
 from lightning_vsml.ticks.cell import Cell, CommitTick, Tick
 from lightning_vsml.ticks.plan.structure import Entry, Gate, Plan, TickPlan, entries, fed, needed_before
+
+DEEPEST = 6  # residual networks of many layers are no deeper than that to a step
 
 
 class Told(NamedTuple):
@@ -16,18 +19,30 @@ class Told(NamedTuple):
         bias: for each input of the grid 1 if it is a bias beside weights, else 0; ``(A,)``.
         plain: 1 if no bias is beside it that could take what a mean moves, or its input has no mean, else 0; ``(A,)``.
         rate: the learning rate over the algorithm's own, ``(A,)``; where it is 0 everything stays as it is.
+        depth: how many layers with weights the model has; at most :data:`DEEPEST` count.
     """
 
     bias: Tensor
     plain: Tensor
     rate: Tensor
+    depth: int = 1
+
+    @property
+    def vectors(self) -> tuple[Tensor, ...]:
+        """As commit ticks are fed: both flags, and logarithms of rate and depth; ``(A,)`` each."""
+        depth = torch.full_like(self.rate, math.log(max(1, min(self.depth, DEEPEST))))
+        return self.bias, self.plain, self.rate.log(), depth
+
+    def to(self, dtype: torch.dtype) -> "Told":
+        """The same in another type."""
+        return Told(self.bias.to(dtype), self.plain.to(dtype), self.rate.to(dtype), self.depth)
 
     @classmethod
-    def of(cls, A: int, like: Tensor) -> "Told":
+    def of(cls, A: int, like: Tensor, depth: int = 1) -> "Told":
         """The last input is a bias, and the rate is the algorithm's own."""
         bias = like.new_zeros(A)
         bias[-1:] = 1.0
-        return cls(bias, like.new_zeros(A), like.new_ones(A))
+        return cls(bias, like.new_zeros(A), like.new_ones(A), depth)
 
 
 class Message(NamedTuple):
@@ -48,8 +63,8 @@ class CommitPlan(NamedTuple):
     """Ticks, and the messages between them.
 
     Attributes:
-        plan: what to compute; a gate's ``x`` is what it makes of the bias flag, its ``e`` of the other one (0), of the
-            rate (1), and of the messages (2 and up, as they are numbered).
+        plan: what to compute; a gate's ``x`` is what it makes of the bias flag, its ``e`` of the other one (0), of
+            rate (1) and depth (2), and of the messages (3 and up, as they are numbered).
         messages: in the order in which they are gathered.
     """
 
@@ -65,10 +80,11 @@ def plan_commit(cell: Cell, ticks: tuple[CommitTick, ...], c: frozenset[int]) ->
     places: list[list[tuple[int, str, int]]] = []  # of each tick: place, parameter, channel
     for t, tick in enumerate(ticks):
         heard = [(0, "V", channel) for channel in tick.plain] + [(1, "V", channel) for channel in tick.rate]
+        heard += [(2, "V", channel) for channel in tick.depth]
         for output, pairs, name in ((True, tick.outputs, "U"), (False, tick.inputs, "V")):
             for column, channel in pairs:
                 messages.append(Message(t, output, column))
-                heard.append((1 + len(messages), name, channel))
+                heard.append((2 + len(messages), name, channel))
         places.append(heard)
     plans: list[TickPlan] = []
     h: frozenset[int] = frozenset()

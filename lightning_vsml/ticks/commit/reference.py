@@ -23,8 +23,9 @@ def commit_by_ticks(cell: Cell, ticks: tuple[CommitTick, ...], state: State, tol
     for step in ticks:
         m_f = _channels(state.h[:, :, 0], cell.V)  # (G, A, M_f)
         m_b = _channels(state.h[:, 0], cell.U)  # (G, B, M_b)
-        fed = ((step.one, 1.0), (step.bias, told.bias), (step.plain, told.plain), (step.rate, told.rate.log()))
-        for channels, values in fed:
+        for channel in step.one:
+            m_f[..., channel] += 1.0
+        for channels, values in zip((step.bias, step.plain, step.rate, step.depth), told.vectors, strict=True):
             for channel in channels:
                 m_f[..., channel] += values
         for column, channel in step.outputs:

@@ -56,7 +56,7 @@ class Commit:
         dtype = self.exact or planes.dtype
         cell = Cell(*(parameter.to(dtype) for parameter in self.cell))
         state = State(*self.layout.expand(planes.to(dtype)))
-        after = commit_by_ticks(cell, self.ticks, state, Told(*(vector.to(dtype) for vector in told)))
+        after = commit_by_ticks(cell, self.ticks, state, told.to(dtype))
         return self.layout.compress(*after).to(planes.dtype)
 
     def _by_programs(self, planes: Sequence[Tensor], told: Told) -> Tensor:
@@ -80,8 +80,7 @@ class _Values:
         self.traced, self.planes, self.shape = traced, planes, planes[0].shape
         G, B, A = self.shape
         self.flat = A == 1 and B == 1
-        outside = (told.bias, told.plain, told.rate.log())
-        self.known: list[Tensor] = [vector.expand(G, 1, A) for vector in outside]
+        self.known: list[Tensor] = [vector.expand(G, 1, A) for vector in told.vectors]
         self._sums: dict[tuple[int, bool], Tensor] = {}
         self._atoms: dict[int, Tensor] = {}
 
@@ -104,7 +103,7 @@ class _Values:
         _, B, A = self.shape
         for gathering, value in gathered:
             if gathering.same is not None:
-                self.known.append(self.known[3 + gathering.same])
+                self.known.append(self.known[4 + gathering.same])
                 continue
             dim = 2 if gathering.output else 1
             if value is not None:

@@ -85,7 +85,7 @@ def trace(cell: Cell, plan: CommitPlan, layout: Layout, tolerance: float) -> Tra
         h, c = tracer._tick(tick, h, c)
     ends = [algebra.scale(c.get(plane.unit, ZERO), 1 / plane.scale) for plane in layout.planes]
     parts.append(([], [end.terms for end in ends]))
-    small = _small(algebra, [None, None, None, *(message.output for message in plan.messages)])
+    small = _small(algebra, [None, None, None, None, *(message.output for message in plan.messages)])
     stages = (
         Stage(tuple(g), tuple(terms), program(algebra, terms, small), program(algebra, terms, dict.fromkeys(small, "")))
         for g, terms in parts
@@ -132,7 +132,7 @@ class _CommitTracer(Tracer):
     def __init__(self, algebra: Algebra, cell: Cell, layout: Layout, messages: int) -> None:
         self.algebra, self.cell, self.layout = algebra, cell, layout
         self.x = algebra.atom("e", 0, "ab", 0.0, 1.0)
-        self.e = [algebra.atom("e", place, "ab", -LOUDEST, LOUDEST) for place in range(1, 3 + messages)]
+        self.e = [algebra.atom("e", place, "ab", -LOUDEST, LOUDEST) for place in range(1, 4 + messages)]
         self.planes = [
             algebra.atom("plane", place, "ab", *((-WEIGHTS, WEIGHTS) if plane.codes else (-LIKELY, LIKELY)))
             for place, plane in enumerate(layout.planes)
