@@ -53,7 +53,9 @@ class Measurements:
         if name not in self.gradients:
             return
         own = Change(change.whole(state.shape[2]).clone(), change.rows)  # a commit works in place
-        update = algorithm.decode(algorithm.commit(state, own, told)) - algorithm.decode(state)
+        update = algorithm.decode(algorithm.commit(state, own, *([] if told is None else [told]))) - algorithm.decode(
+            state
+        )
         self._values[f"vsml/update_cosine/{name}"] = _cosine(update, -self.gradients[name])
 
     def committed(self, name: str, state: Tensor, update: Tensor) -> None:

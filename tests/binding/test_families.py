@@ -54,7 +54,7 @@ class SignDescent(Algorithm):
         total = site.change(site.x, 1.0, e, 1 / samples)
         return Change(total.unsqueeze(0), site.rows), site.backward(e, site.select(state)[0], 1.0)
 
-    def commit(self, state: Tensor, change: Change, told: object = None) -> Tensor:
+    def commit(self, state: Tensor, change: Change) -> Tensor:
         return state + self.lr * change.planes.sign()
 
     def decode(self, state: Tensor) -> Tensor:

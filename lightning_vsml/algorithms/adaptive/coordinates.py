@@ -22,18 +22,18 @@ class Coordinates(NamedTuple):
         inputs: how far second moments are an input's own: 0 for an output's alone, 1 for both.
     """
 
-    rate: float = -1.4
-    fall5: float = 0.17
-    fall50: float = 0.67
-    fall500: float = 1.11
+    rate: float = -1.2
+    fall5: float = 0.05
+    fall50: float = 1.0
+    fall500: float = 1.19
     noise: float = 0.4
-    depth: float = 1.3
-    first: float = 1.17
-    travel: float = -1.29
-    travel5: float = 0.07
-    travel50: float = 0.76
-    travel500: float = 0.25
-    travel_noise: float = 0.1
-    travel_depth: float = 0.2
-    slow: float = 0.43
-    inputs: float = 1.14
+    depth: float = 1.39
+    first: float = 1.13
+    travel: float = -1.2
+    travel5: float = -0.04
+    travel50: float = 1.0
+    travel500: float = 0.09
+    travel_noise: float = 0.13
+    travel_depth: float = 0.17
+    slow: float = 0.36
+    inputs: float = 1.0
