@@ -14,14 +14,13 @@ from torch import Tensor
 from lightning_vsml.algorithms.base import Algorithm, Pace, family
 from lightning_vsml.algorithms.change import Change
 from lightning_vsml.algorithms.parts import Codec, Protocol, Reach, Stability
+from lightning_vsml.algorithms.readout import Readout
 from lightning_vsml.ticks import (
     IMPLEMENTATIONS,
     Cell,
-    CommitTick,
     Implementation,
     Layout,
     Site,
-    Tick,
     Told,
     implementation,
 )
@@ -29,7 +28,7 @@ from lightning_vsml.ticks.commit.layout import layout_of_commits
 from lightning_vsml.ticks.commit.run import Commit
 from lightning_vsml.ticks.plan.layout import layout
 from lightning_vsml.ticks.products import Products
-from lightning_vsml.ticks.sites import Lookup, Rows, empty_grid
+from lightning_vsml.ticks.sites import Lookup, Rows
 
 TOLERANCE = 1e-6
 
@@ -170,37 +169,18 @@ class LearningAlgorithm(Algorithm):
 
     def encode(self, weights: Tensor) -> Tensor:
         """Fresh states that stand for ``weights``: ``(G, A, B)`` -> ``(P, G, A, B)``."""
-        weights = weights.to(self.cell.W.dtype)
-        if len(self.layout.planes) == 1:
-            return weights.clone().unsqueeze(0)
-        state = empty_grid((len(self.layout.planes), *weights.shape), weights).zero_()
-        for plane, at in zip(state, self.layout.planes, strict=True):
-            if at.codes:
-                plane.copy_(weights)
-        return state
+        return self._readout.encode(weights.to(self.cell.W.dtype))
 
     def decode(self, state: Tensor) -> Tensor:
         """The weights that ``state`` (P, G, A, B) stands for: ``(G, A, B)``; where one plane is the weight, a view."""
-        if self._decode == (1.0,):
-            return state[0]
-        return sum(
-            (plane * factor for plane, factor in zip(state, self._decode, strict=True) if factor),
-            start=state.new_zeros(()),
-        )
+        return self._readout.decode(state)
 
     def overwrite(self, state: Tensor, weights: Tensor) -> Tensor:
         """``state`` moved to stand for ``weights`` (G, A, B); whatever else it remembers is kept.
 
         Exactly the identity where ``weights`` is what :meth:`decode` gave, in the precision of ``weights``.
         """
-        if self._decode == (1.0,) and weights.dtype == state.dtype:
-            return weights.clone().unsqueeze(0)
-        difference = (weights - self.decode(state).to(weights.dtype)).to(state.dtype)
-        after = empty_grid(tuple(state.shape), state).copy_(state)
-        for plane, at in zip(after, self.layout.planes, strict=True):
-            if at.codes:
-                plane += difference
-        return after
+        return self._readout.overwrite(state, weights)
 
     def send(self, state: Tensor, x: Tensor | Site) -> list[Tensor]:
         """What the forward ticks send out: the layer's output, then the neurons' own messages.
@@ -286,21 +266,11 @@ class LearningAlgorithm(Algorithm):
 
     def shown(self, change: Tensor) -> Tensor:
         """As :meth:`Algorithm.shown`."""
-        factors = self._decode if self.gradient is None else self._readout(self.gradient)
-        if factors == (1.0,):
-            return change[0]
-        return sum((plane * f for plane, f in zip(change, factors, strict=False) if f), start=change.new_zeros(()))
+        return self._readout.shown(change)
 
     def pushed(self, change: Tensor, rows: slice, shown: Tensor, weights: Tensor | None) -> None:
         """As :meth:`Algorithm.pushed`."""
-        factors = () if self.gradient is None else self._readout(self.gradient)
-        for place, (plane, at) in enumerate(zip(change, self.layout.planes, strict=False)):
-            if at.codes and self.gradient is None:
-                plane[:, rows] += shown
-            elif self.gradient is not None and factors[place]:
-                plane[:, rows] += shown / factors[place]
-            if at.codes and weights is not None:
-                plane[:, rows] += weights
+        self._readout.push(change, rows, shown, weights)
 
     def history(self) -> dict[str, Any]:
         """What the next step depends on besides states: the latest plans of products, as plain values."""
@@ -333,21 +303,8 @@ class LearningAlgorithm(Algorithm):
         return known
 
     @cached_property
-    def _decode(self) -> tuple[float, ...]:
-        """The weight is the sum of the planes times these."""
-        return self._readout(self.codec.decode)
-
-    def _readout(self, vector: Tensor) -> tuple[float, ...]:
-        """What a vector makes of c, as factors of planes."""
-        factors = [0.0] * len(self.layout.planes)
-        for unit, weight in enumerate(vector.tolist()):
-            if weight:
-                place, factor = self.layout.units[1][unit] or (0, 0.0)
-                factors[place] += weight * factor
-        return tuple(
-            1.0 if plane.codes and abs(f - 1) < 1e-6 else f
-            for plane, f in zip(self.layout.planes, factors, strict=True)
-        )
+    def _readout(self) -> Readout:
+        return Readout.of(self.layout, self.codec.decode, self.gradient)
 
     @cached_property
     def _memories(self) -> tuple[bool, ...]:
@@ -411,9 +368,7 @@ class LearningAlgorithm(Algorithm):
                 "nonzero_parameters": sum(int(parameter.count_nonzero()) for parameter in self.cell),
                 "dtype": str(self.cell.W.dtype).removeprefix("torch."),
             },
-            "protocol": {
-                phase: [step._asdict() for step in steps] for phase, steps in self.protocol._asdict().items() if steps
-            },
+            "protocol": self.protocol.settings(),
             "memory": list(self.memory),
             "lr": self.lr,
             "stability": self.stability._asdict(),
@@ -426,22 +381,10 @@ class LearningAlgorithm(Algorithm):
     @classmethod
     def assemble(cls, card: dict[str, Any], tensors: dict[str, Tensor]) -> "LearningAlgorithm":
         """From a card and the tensors beside it."""
-
-        def ticks(phase: str) -> tuple[Tick, ...]:
-            return tuple(
-                Tick(tuple(step["x"]), tuple(step["e"]), tuple(step.get("own", ()))) for step in card["protocol"][phase]
-            )
-
-        def commit_tick(outputs: Any, inputs: Any, **fed: list[int]) -> CommitTick:
-            told = (tuple((column, channel) for column, channel in pairs) for pairs in (outputs, inputs))
-            alone: Any = {name: tuple(channels) for name, channels in fed.items()}
-            return CommitTick(**alone)._replace(outputs=next(told), inputs=next(told))
-
-        commit = tuple(commit_tick(**step) for step in card["protocol"].get("commit", ()))
         return cls(
             name=card["name"],
             cell=Cell(**{name: tensors[name] for name in Cell._fields}),
-            protocol=Protocol(ticks("forward"), ticks("learn"), commit),
+            protocol=Protocol.of(card["protocol"]),
             codec=Codec(**{name: tensors[name] for name in Codec._fields}),
             memory=tuple(bool(unit) for unit in card["memory"]),
             lr=float(card["lr"]),

@@ -1,8 +1,8 @@
 """What a learning algorithm is made of, besides its cell."""
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,6 +31,21 @@ class Protocol(NamedTuple):
         """Commit ticks only where there are some: fingerprints, which hash it, outlive the field."""
         commit = f", commit={self.commit}" if self.commit else ""
         return f"Protocol(forward={self.forward}, learn={self.learn}{commit})"
+
+    def settings(self) -> dict[str, Any]:
+        """As JSON; phases without ticks are left out."""
+        return {phase: [step._asdict() for step in steps] for phase, steps in self._asdict().items() if steps}
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> "Protocol":
+        """The inverse of :meth:`settings`."""
+
+        def feeds(kind: Any, step: Mapping[str, Any]) -> Any:
+            fed = {name: tuple(tuple(at) if isinstance(at, list) else at for at in step[name]) for name in step}
+            return kind(**fed)
+
+        phases = {"forward": Tick, "learn": Tick, "commit": CommitTick}
+        return cls(*(tuple(feeds(kind, step) for step in settings.get(phase, ())) for phase, kind in phases.items()))
 
     def validate(self, cell: Cell) -> None:
         """Check that each phase has ticks, and feeds channels and own messages that the cell has.
