@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from lightning_vsml.ticks.cell import Cell, State, Tick
+from lightning_vsml.ticks.compiled import has_memory
 from lightning_vsml.ticks.plan.layout import Layout
-from lightning_vsml.ticks.sites import Site
+from lightning_vsml.ticks.sites import Site, empty_grid
 
 
 class Ticks(Protocol):
@@ -55,6 +56,8 @@ class RowWise:
         change, sent = self.ticks.learn(state, x, site.outputs_as_rows(e).to(x), told)
         factors = planes.new_tensor(scales).view(-1, 1, 1, 1)
         changes = self.layout.compress_change(*change).to(planes.dtype) * factors
+        if not changes.requires_grad and has_memory(changes):  # as products leave them: resumed runs round alike
+            changes = empty_grid(tuple(changes.shape), changes).copy_(changes)
         if not message:
             return changes, site.x.new_empty(0)
         return changes, _adjoint(site, sent[..., : x.shape[-1] - site.bias, 0].to(planes.dtype))
