@@ -9,7 +9,7 @@ from torch import Tensor
 from lightning_vsml.ticks.cell import Cell, CommitTick, Tick
 from lightning_vsml.ticks.plan.structure import Entry, Gate, Plan, TickPlan, entries, fed, needed_before
 
-DEEPEST = 6  # residual networks of many layers are no deeper than that to a step
+DEEPEST = 4  # residual networks of many layers are no deeper than that to a step
 
 
 class Told(NamedTuple):
