@@ -19,6 +19,7 @@ MAY_IMPORT = {
 KNOW_LIGHTNING = {
     "cloning/module.py",
     "meta/module.py",
+    "meta/recipes.py",
     "meta/sequences/module.py",
     "meta/wide/search.py",
 }  # and all of fit

@@ -68,7 +68,9 @@ class States:
     def commit(self, name: str, change: Change, told: Told | None = None) -> tuple[Tensor, Tensor]:
         """Merge a change into a state and write the weights back: the new state and the new weights (or the state)."""
         grid, algorithm, old = self.grids[name], self.runs(name), self._states[name]
-        new = self._states[name] = algorithm.commit(old, change, *([] if told is None else [told]))
+        new = self._states[name] = (
+            algorithm.commit(old, change) if told is None else algorithm.commit(old, change, told)
+        )
         if not algorithm.readable:
             return new, new
         weights = algorithm.decode(new)

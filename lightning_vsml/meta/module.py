@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from lightning_vsml.algorithms import checkpoints
@@ -17,6 +16,7 @@ from lightning_vsml.lab import datasets
 from lightning_vsml.lab.datasets import Images
 from lightning_vsml.meta.heldout import HeldOut, Standing
 from lightning_vsml.meta.outer import CMAES, Outer
+from lightning_vsml.meta.recipes import check_recipe, plain
 from lightning_vsml.meta.result import Result
 from lightning_vsml.meta.spaces import SPACES
 from lightning_vsml.meta.tasks import Tasks
@@ -234,9 +234,9 @@ class MetaLearningModule(LightningModule):
             "space": self.space_name,
             "start": self.space.start.name,
             "begin": self.space.start.card.get("made_by", {}).get("coordinates", {}),
-            "tasks": _plain(asdict(self.trials.tasks)),
+            "tasks": plain(asdict(self.trials.tasks)),
             "outer": {"name": type(self.search).__name__, **self.search.settings},
-            **_plain(self.trials.settings._asdict()),
+            **plain(self.trials.settings._asdict()),
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -249,15 +249,5 @@ class MetaLearningModule(LightningModule):
         Raises:
             MisconfigurationException: it is another one.
         """
-        theirs, ours = checkpoint.get("recipe", {}), self.recipe
-        if theirs != ours:
-            parts = sorted(name for name in {*theirs, *ours} if theirs.get(name) != ours.get(name))
-            raise MisconfigurationException(
-                f"the checkpoint's run has another recipe: {', '.join(parts)} differ. Resume with the same settings, "
-                "or start a new run."
-            )
+        check_recipe(checkpoint.get("recipe", {}), self.recipe)
         self.search.restore(checkpoint["search"])
-
-
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: list(value) if isinstance(value, tuple | list) else value for name, value in values.items()}

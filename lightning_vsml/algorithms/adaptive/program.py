@@ -5,30 +5,29 @@ import math
 import torch
 
 from lightning_vsml.algorithms.adaptive.coordinates import NOISE, PERIODS, SLOW, SQUARES, Coordinates
+from lightning_vsml.algorithms.adaptive.sheet import (
+    AT,
+    BIAS,
+    COMMIT,
+    DEPTH,
+    FEEDBACK,
+    FORWARD,
+    GATHERED,
+    INPUT_SQUARES,
+    LAST,
+    LEARN,
+    MEMORIES,
+    OUTPUTS,
+    PHASE,
+    PLAIN,
+    RATE,
+    UNITS,
+    Sheet,
+)
 from lightning_vsml.algorithms.cellular import LearningAlgorithm
 from lightning_vsml.algorithms.parts import Codec, Protocol, Reach
 from lightning_vsml.algorithms.programs import CONSTANTS, OPEN, SHUT, F, G, I, O
 from lightning_vsml.ticks import Cell, CommitTick, Tick
-
-_NAMES = (
-    # a pair ends in + and -: two units with mirrored gates, whose h differ by a product
-    "weight+ weight- product+ product- message "
-    # what learn ticks gather, from one commit to the next
-    "update input squared+ squared- square "
-    # memories
-    "mean slow squares age travelled "
-    # commit ticks alone
-    "one uu+ uu- tt+ tt- mm+ mm- old first half centred weighed way next step stride offset shift md+ md- back"
-)
-UNITS = _NAMES.split()
-AT = {name: place for place, name in enumerate(UNITS)}
-MEMORIES = ("mean", "slow", "squares", "age", "travelled")
-GATHERED = ("update", "input", "square")
-
-# Channels of the forward message: the input in forward ticks, in learn ticks, in the last of these; then commit ticks.
-FORWARD, LEARN, LAST, COMMIT, BIAS, PLAIN, RATE, DEPTH, INPUT_SQUARES, OUTPUTS = range(10)
-PHASE = 8  # PHASE + t is 1 in commit tick t, from 2 to 10
-FEEDBACK = 0  # channel of the backward message; the others are own messages of commit ticks
 
 SUMS, SOME, FEWER = 2.0**80, 2.0**60, 2.0**40  # own messages that are to be logarithms: of sums times this
 ONE = math.tanh(math.tanh(2.0**-10))  # h of the unit that always is the same
@@ -42,66 +41,6 @@ DATA = {
     "pointed at residual networks": "docstrings in benchmarks/generalisation.py",
     "only measured": "Fashion-MNIST, wine, iris, diabetes",
 }
-
-
-class _Sheet:
-    """The parameters by name while they are written."""
-
-    def __init__(self) -> None:
-        N = len(UNITS)
-        self.W, self.V, self.U, self.b = (torch.zeros(rows, 4, N, dtype=torch.float64) for rows in (N, 19, 36, 1))
-        self.P_f: list[torch.Tensor] = []
-        self.P_b: list[torch.Tensor] = []
-        self.columns: dict[str, int] = {}
-        self.channels: dict[tuple[int, str], int] = {}  # for each message and tick, so that nobody hears it in another
-
-    def column(self, into: list[torch.Tensor], weights: dict[str, float]) -> int:
-        """A new column of ``P_f`` or ``P_b``; a name ending in _ stands for a pair."""
-        vector = torch.zeros(len(UNITS), dtype=torch.float64)
-        for name, weight in weights.items():
-            if name.endswith("_"):
-                vector[AT[name[:-1] + "+"]], vector[AT[name[:-1] + "-"]] = weight, -weight
-            else:
-                vector[AT[name]] = weight
-        into.append(vector)
-        return len(into) - 1
-
-    def memory(self, name: str) -> None:
-        """c is kept, and its h shows it."""
-        self.b[0, [F, O], AT[name]] = OPEN
-        self.b[0, I, AT[name]] = SHUT
-
-    def scratch(self, name: str) -> None:
-        """c is forgotten at every tick, and written where something opens the gate."""
-        self.b[0, [F, I], AT[name]] = SHUT
-        self.b[0, O, AT[name]] = OPEN
-
-    def phase(self, gate: int, name: str, t: int, z: float) -> None:
-        """In commit tick t a gate has ``z`` besides what it hears, whatever its bias is."""
-        self.V[PHASE + t, gate, AT[name]] = z - self.b[0, gate, AT[name]]
-
-    def hears(self, gate: int, name: str, t: int, **messages: float) -> None:
-        """In commit tick t a gate is told messages, each times a weight."""
-        for message, weight in messages.items():
-            channel = self.channels.setdefault((t, message), 1 + len(self.channels))
-            self.U[channel, gate, AT[name]] += weight
-
-    def product(self, pair: str, one: dict[str, float], other: dict[str, float]) -> None:
-        """The h of a pair differ by the product of two sums of h."""
-        for sign, name in ((1.0, pair + "+"), (-1.0, pair + "-")):
-            at = AT[name]
-            self.b[0, F, at], self.b[0, O, at] = SHUT, OPEN
-            for source, weight in one.items():
-                self.W[AT[source], I, at] = 2 * sign * weight
-            for source, weight in other.items():
-                self.W[AT[source], G, at] = weight
-
-    def tick(self, t: int, bias: bool = False, rate: bool = False, inputs: tuple[int, ...] = ()) -> CommitTick:
-        """Commit tick t, in which everything is told that some gate hears then."""
-        outputs = tuple((self.columns[name], place) for (at, name), place in self.channels.items() if at == t)
-        told = tuple(zip(inputs, (INPUT_SQUARES, OUTPUTS), strict=False))
-        plain = (PLAIN,) if t == 3 else ()
-        return CommitTick((COMMIT, PHASE + t), (BIAS,) * bias, plain, (RATE,) * rate, (DEPTH,) * rate, outputs, told)
 
 
 def adaptive(
@@ -120,7 +59,7 @@ def adaptive(
     Raises:
         ValueError: ``lr`` is not positive.
     """
-    c, s = coordinates or Coordinates(), _Sheet()
+    c, s = coordinates or Coordinates(), Sheet()
     _gather(s)
     _tell(s)
     _remember(s)
@@ -165,7 +104,7 @@ def adaptive(
     ).to(dtype=dtype)
 
 
-def _gather(s: _Sheet) -> None:
+def _gather(s: Sheet) -> None:
     """Forward and learn ticks: backprop's, but what it would write is gathered, over inputs whose mean is taken off."""
     K, EPS, S, ZETA = (CONSTANTS[name] for name in ("k", "eps", "scale", "zeta"))
     W, V, U, b = s.W, s.V, s.U, s.b
@@ -195,7 +134,7 @@ def _gather(s: _Sheet) -> None:
     s.column(s.P_b, {"message": 4 / ZETA})
 
 
-def _tell(s: _Sheet) -> None:
+def _tell(s: Sheet) -> None:
     """What outputs tell their synapses in commit ticks: logarithms of sums, unless these are small."""
     ages = dict.fromkeys((0.0, SLOW, SQUARES, *PERIODS))
     told = {f"age{T:g}": {"age": 2.0**28 * SUMS, "one": T * SUMS / ONE} for T in ages}
@@ -211,7 +150,7 @@ def _tell(s: _Sheet) -> None:
     s.columns = {name: s.column(s.P_f, weights) for name, weights in told.items()}
 
 
-def _remember(s: _Sheet) -> None:
+def _remember(s: Sheet) -> None:
     """Tick 1 shows what memories hold. Tick 2 multiplies, and keeps the mean that updates were centred by. Tick 3 moves
     means with rates 1 / (1 + n), n = t T / (t + T), and knows the first step.
     """
@@ -246,7 +185,7 @@ def _remember(s: _Sheet) -> None:
     V[PHASE + 3, G, AT["first"]] = 2.0**-10
 
 
-def _direct(s: _Sheet, c: Coordinates) -> None:
+def _direct(s: Sheet, c: Coordinates) -> None:
     """Ticks 4 and 5: second moments over their output's mean, by its root twice; tick 6: the direction, over the root
     of the second moments.
     """
@@ -263,7 +202,7 @@ def _direct(s: _Sheet, c: Coordinates) -> None:
         s.W[AT[name], G, AT["next"]] = share * 2.0**-20
 
 
-def _step(s: _Sheet, c: Coordinates) -> None:
+def _step(s: Sheet, c: Coordinates) -> None:
     """Tick 7: how far. A bias moves as if its input were as large as others are, by units of its own."""
     first = (c.rate, c.noise, c.depth, (c.fall5, c.fall50, c.fall500))
     second = (c.travel, c.travel_noise, c.travel_depth, (c.travel5, c.travel50, c.travel500))
@@ -294,7 +233,7 @@ def _step(s: _Sheet, c: Coordinates) -> None:
         s.W[AT["next"], G, AT[name]] = 2.0**56
 
 
-def _write(s: _Sheet) -> None:
+def _write(s: Sheet) -> None:
     """Tick 8 writes; ticks 9 and 10 take from the bias what that did to the mean input, and begin anew."""
     W, V = s.W, s.V
     steps = ("step", "stride", "offset", "shift")

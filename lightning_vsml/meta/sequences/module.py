@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from lightning_vsml.algorithms import checkpoints
+from lightning_vsml.meta.recipes import check_recipe
 from lightning_vsml.meta.result import Result
 from lightning_vsml.meta.sequences.outer import Stepped, bptt, evolution
 from lightning_vsml.meta.sequences.problem import Episode, Problem
@@ -213,12 +214,8 @@ class SequenceModule(LightningModule):
         Raises:
             MisconfigurationException: the run had another recipe.
         """
-        run, ours = checkpoint["run"], self.recipe
-        if parts := sorted(n for n in {*run["recipe"], *ours} if run["recipe"].get(n) != ours.get(n)):
-            raise MisconfigurationException(
-                f"the checkpoint's run has another recipe: {', '.join(parts)} differ. Resume with the same settings, "
-                "or start a new run."
-            )
+        run = checkpoint["run"]
+        check_recipe(run["recipe"], self.recipe)
         self.taken, self.skipped, self.number, self.segment, self._began = run["at"]
         if run["state"] is not None:
             self._episode = self.problem.episode(self.number, self._began, self.seed)

@@ -17,6 +17,7 @@ from lightning_vsml.lab import datasets
 from lightning_vsml.lab.datasets import Images
 from lightning_vsml.lab.ensembles import OPTIMIZERS
 from lightning_vsml.meta.outer import CMAES, Outer
+from lightning_vsml.meta.recipes import check_recipe, plain
 from lightning_vsml.meta.result import Result
 from lightning_vsml.meta.wide.generation import Generation, Settings, moved
 from lightning_vsml.meta.wide.objective import against_tuned, judge
@@ -186,10 +187,10 @@ class WideModule(LightningModule):
         """What a run is, in plain types."""
         return {
             "begin": self.start._asdict(),
-            "distribution": _plain(asdict(self.distribution)),
-            "kept_out": _plain(asdict(self.kept_out)),
+            "distribution": plain(asdict(self.distribution)),
+            "kept_out": plain(asdict(self.kept_out)),
             "outer": {"name": type(self.search).__name__, **self.search.settings},
-            **_plain(self.settings._asdict()),
+            **plain(self.settings._asdict()),
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -202,14 +203,5 @@ class WideModule(LightningModule):
         Raises:
             MisconfigurationException: it is another one.
         """
-        theirs, ours = checkpoint["recipe"], self.recipe
-        if parts := sorted(name for name in {*theirs, *ours} if theirs.get(name) != ours.get(name)):
-            raise MisconfigurationException(
-                f"the checkpoint's run has another recipe: {', '.join(parts)} differ. Resume with the same settings, "
-                "or start a new run."
-            )
+        check_recipe(checkpoint["recipe"], self.recipe)
         self.search.restore(checkpoint["search"])
-
-
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: list(value) if isinstance(value, tuple | list) else value for name, value in values.items()}

@@ -97,7 +97,7 @@ def test_units_of_the_loss(task: tuple[Tensor, Tensor, Tensor], units: float) ->
     assert differs(learned(network(), x, y, judge) / units, as_it_is) < 1e-6
 
 
-def test_units_of_a_target_are_found_within_fifty_steps() -> None:
+def test_units_of_a_target_are_found() -> None:
     x, targets = data()
     metres = targets[:, :1]
     as_it_is = learned(network(1), x, metres, regression)

@@ -38,7 +38,7 @@ def planes_of(algorithm: LearningAlgorithm) -> tuple:
 
 
 def names(algorithm: LearningAlgorithm) -> list[str]:
-    from lightning_vsml.algorithms.adaptive.program import UNITS
+    from lightning_vsml.algorithms.adaptive.sheet import UNITS
 
     return [UNITS[plane.unit] for plane in algorithm.layout.planes]
 
