@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lightning_vsml.algorithms.base import Pace
 from lightning_vsml.algorithms.change import Change
+from lightning_vsml.binding.depths import Depths
 from lightning_vsml.binding.grids import Grid
 from lightning_vsml.binding.health import Health, NonFiniteError, is_finite
 from lightning_vsml.binding.parameter import GraphError
@@ -37,6 +38,7 @@ class Changes:
         self, grids: dict[str, Grid], states: States, rates: Rates, health: Health, mean: Mean | None = None
     ) -> None:
         self.grids, self.states, self.rates, self.health, self.mean = grids, states, rates, health, mean
+        self.depths = Depths()
         self.pending: dict[str, Change] = {}
         self.merged: dict[str, Change] = {}
         self._shown: dict[int, int] = {}  # parameters whose .grad is merged, and its version
@@ -96,6 +98,7 @@ class Changes:
             self.pending.pop(name, None)
             self.merged.pop(name, None)
         self.states.forget(names)
+        self.depths.forget(names)
 
     def take(self, name: str, wanted: set[int] | None = None) -> tuple[Change, Told | None] | None:
         """The change that a step is to commit, with what the user made of its gradient, and weight decay; and what
@@ -141,15 +144,16 @@ class Changes:
         return change, told
 
     def _told(self, name: str, parameters: list[nn.Parameter]) -> Told:
-        """Biases and rates of a grid's inputs; rates of 0 where there was no feedback, and for others than these."""
+        """Biases and rates of a grid's inputs, and its depth; rates of 0 where there was no feedback, and for others
+        than these.
+        """
         grid = self.grids[name]
         device, dtype = grid.placement
         rate = torch.zeros(grid.shape[1], device=device, dtype=dtype)
         for parameter in parameters:
             if id(parameter) in self._about:
                 rate[grid.rows(parameter)] = self.rates.of(parameter) / self.rates.own
-        depth = sum(other.centred for other in self.grids.values())
-        return Told(*grid.biases(rate), rate, depth)
+        return Told(*grid.biases(rate), rate, self.depths.of(name))
 
     def _rate(self, name: str, parameter: nn.Parameter) -> float:
         """What turns a gradient into what a change shows as."""

@@ -65,6 +65,8 @@ class Passes:
             grid.check(x)
         except (TypeError, ValueError, IndexError) as error:
             raise type(error)(f"layer {name!r}: {error}") from None
+        if self._new:
+            self.changes.depths.begin()
         if self.begins(name):
             self._samples, self._first, self._new = max(1, grid.samples(*args, **kwargs)), name, False
             self._seen, self.exact_ticks = set(), {}
@@ -83,7 +85,10 @@ class Passes:
         self._seen.add(name)
 
         def run(site: Site) -> Tensor:
-            return MappedCall.apply(site.x, self._anchor, site, use)
+            y = MappedCall.apply(site.x, self._anchor, site, use)
+            if use.algorithm.pace is Pace.COMMIT:
+                self.changes.depths.called(name, grid, site.x, y)
+            return y
 
         dtype = grid.output_dtype(x)
         with torch.autocast(x.device.type, enabled=False):
@@ -96,6 +101,7 @@ class Passes:
         """The way back through a use: learn ticks; returns dLoss/dInput."""
         if self.gradients is not None:
             return self.gradients.learn(use, site, g, wanted)
+        self.changes.depths.read()
         algorithm, rates = use.algorithm, self.changes.rates
         gain = rates.gain(use.grid)
         fed = algorithm.pace is Pace.FEEDBACK

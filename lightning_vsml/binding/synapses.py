@@ -238,6 +238,7 @@ class Synapses:
             "history": self.changes.states.history(),
             "steps": self.steps,
             "initial_lr": self.rates.initial,
+            "depths": self.changes.depths.known,
         }
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
@@ -258,6 +259,7 @@ class Synapses:
             self.changes.states = states
         self.steps = self.changes.health.step = saved.get("steps", 0)
         self.rates.initial = saved.get("initial_lr", self.rates.initial)
+        self.changes.depths.known = dict(saved.get("depths", {}))
 
     def detach(self) -> None:
         """Give the model back as it was, with the weights that it has learned; states stay readable."""

@@ -14,12 +14,11 @@ class Coordinates(NamedTuple):
         rate: logarithm of the first kind of step, which looks at the inputs.
         fall5, fall50, fall500: powers of 1 / (1 + t / period) in it.
         noise: its power of the signal-to-noise ratio.
-        depth: its power of 1 / the number of layers.
+        depth: its power of 1 / the layers of the shortest chain through it.
         first: how much smaller it is at the very first step: logarithm.
         travel: logarithm of the second kind, which is a share of the distance travelled.
         travel5, travel50, travel500, travel_noise, travel_depth: its powers.
         slow: share of the mean over about 50 steps in the direction; the latest update has the rest.
-        inputs: how far second moments are an input's own: 0 for an output's alone, 1 for both.
     """
 
     rate: float = -1.2
@@ -36,4 +35,3 @@ class Coordinates(NamedTuple):
     travel_noise: float = 0.13
     travel_depth: float = 0.17
     slow: float = 0.36
-    inputs: float = 1.0

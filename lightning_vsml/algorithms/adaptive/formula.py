@@ -11,6 +11,8 @@ an input neuron's. Coordinates may be tensors that broadcast.
 * **Step**: of two kinds. The first is over an input's norm, falls by clocks, is smaller in deep networks and larger
   where updates agree: so learning begins. The second is a share of the distance travelled since then (DoG, arXiv
   2302.12022): it grows while there is a way to go, and falls by clocks.
+* **Biases** have a distance and a signal-to-noise ratio of their own: where outputs are far from their targets these
+  have a way to go, and weights, whose inputs have no mean, have none.
 """
 
 import math
@@ -84,7 +86,7 @@ def commit(
         bias: 1 for a bias beside weights, else 0; ``(A, 1)``.
         plain: 1 where no mean is taken off, else 0; ``(A, 1)``.
         rate: the learning rate, over the rule's own.
-        depth: how many layers with weights the network has.
+        depth: layers in the shortest chain through this one.
     """
     t, u = m.age, new.update
 
@@ -95,27 +97,31 @@ def commit(
     def falls(*powers: Tensor | float) -> Tensor | float:
         return sum(power * math.log(1 + t / T) for power, T in zip(powers, PERIODS, strict=True))
 
-    slow, squares = mean(m.slow, u, SLOW), mean(m.squares, u * u, SQUARES)
-    output = squares.mean(-2, keepdim=True) + LEAST
-    moment = output * ((squares / output).mean(-1, keepdim=True) + 1e-12) ** c.inputs
-    direction = ((1 - c.slow) * u + c.slow * slow) / moment.sqrt()
-
-    signal = (slow**2).sum(-2, keepdim=True) / (squares.sum(-2, keepdim=True) + LEAST)
-    signal = (signal + NOISE).log()
-    # of weights alone; a bias moves as if its input were as large as others are
     weights = 1 - bias
     count, square = weights.sum(-2, keepdim=True), (weights * new.square).sum(-2, keepdim=True)
-    log_step = c.rate - falls(c.fall5, c.fall50, c.fall500) - 0.5 * square.log()
+    size = square / count  # of an input, squared
+
+    slow, squares = mean(m.slow, u, SLOW), mean(m.squares, u * u, SQUARES)
+    output = squares.mean(-2, keepdim=True) + LEAST
+    moment = output * ((squares / output).mean(-1, keepdim=True) + 1e-12)
+    direction = ((1 - c.slow) * u + c.slow * slow) / moment.sqrt()
+
+    def together(values: Tensor) -> Tensor:
+        """Of an output's weights; of biases their own."""
+        return weights * (weights * values).sum(-2, keepdim=True) + bias * values
+
+    signal = (together(slow**2) / (together(squares) + LEAST) + NOISE).log()
+    distance = (together(m.travelled**2) / (weights * count + bias * size)).sqrt()
     layers = math.log(max(1, min(depth, DEEPEST)))
-    log_step = log_step + c.noise * signal - c.depth * layers
+    log_step = c.rate - falls(c.fall5, c.fall50, c.fall500) + c.noise * signal - c.depth * layers - 0.5 * square.log()
     if not t:
         log_step = log_step - c.first
-    distance = ((weights * m.travelled**2).sum(-2, keepdim=True) / count).sqrt()
     log_share = c.travel - falls(c.travel5, c.travel50, c.travel500) + c.travel_noise * signal
     log_share = log_share - c.travel_depth * layers
     step = rate * (math.exp(CAP) * torch.sigmoid(log_step - CAP) + log_share.exp() * distance)
 
-    moved = step * direction * (weights + bias * (square / count).sqrt())
+    # a bias moves as if its input were as large as others are
+    moved = step * direction * (weights + bias * size.sqrt())
     weight = m.weight + moved - bias * (m.mean * moved).sum(-2, keepdim=True)
     inputs = mean(m.mean, new.input, SQUARES) * (1 - bias) * (1 - plain)
     return Memory(weight, inputs, slow, squares, m.travelled + moved, t + 1)

@@ -6,6 +6,7 @@ import torch
 
 from lightning_vsml.algorithms.adaptive.coordinates import NOISE, PERIODS, SLOW, SQUARES, Coordinates
 from lightning_vsml.algorithms.adaptive.sheet import (
+    APART,
     AT,
     BIAS,
     COMMIT,
@@ -71,13 +72,13 @@ def adaptive(
     commit = (
         CommitTick(one=(COMMIT,)),
         s.tick(2),
-        s.tick(3, bias=True),
+        s.tick(3, bias=(BIAS,)),
         s.tick(4),
-        s.tick(5, bias=True),
-        s.tick(6, bias=True, inputs=(squares, outputs)),
-        s.tick(7, bias=True, rate=True),
+        s.tick(5),
+        s.tick(6, bias=(BIAS, APART), inputs=(squares, outputs)),
+        s.tick(7, bias=(BIAS,), rate=True),
         s.tick(8),
-        s.tick(9, bias=True),
+        s.tick(9, bias=(BIAS,)),
         s.tick(10),
     )
     K, S = CONSTANTS["k"], CONSTANTS["scale"]
@@ -140,11 +141,14 @@ def _tell(s: Sheet) -> None:
     told = {f"age{T:g}": {"age": 2.0**28 * SUMS, "one": T * SUMS / ONE} for T in ages}
     told |= {
         "width": {"one": SUMS / ONE},
-        "count": {"weighed": SUMS / ONE},  # without the bias
+        "count": {"weighed": SUMS / ONE},
         "squares": {"squares": 2.0**40 * SUMS},
         "signal": {"mm_": 2.0**40 * SUMS, "squares": NOISE * 2.0**40 * SUMS},
         "square": {"square": 2.0**30 * SUMS},
         "travelled": {"tt_": 2.0**56 * SOME},
+        "own_squares": {"own_squares": 2.0**40 * SUMS},
+        "own_signal": {"own_mm_": 2.0**40 * SUMS, "own_squares": NOISE * 2.0**40 * SUMS},
+        "own_travelled": {"own_tt_": 2.0**56 * SOME},
         "back": {"md_": 2.0**40},  # small
     }
     s.columns = {name: s.column(s.P_f, weights) for name, weights in told.items()}
@@ -157,8 +161,11 @@ def _remember(s: Sheet) -> None:
     W, V, b = s.W, s.V, s.b
     b[0, F, AT["one"]], b[0, [I, O], AT["one"]], b[0, G, AT["one"]] = SHUT, OPEN, 2.0**-10
     s.product("uu", {"update": 1.0}, {"update": 1.0})
-    s.product("tt", {"way": 1.0}, {"way": 1.0})
-    s.product("mm", {"slow": 1.0}, {"slow": 1.0})
+    for product, memory in (("tt", "travelled"), ("mm", "slow")):
+        for name, bias in ((product, False), (f"own_{product}", True)):
+            s.product(name, {memory: 1.0}, {memory: 1.0})
+            for end in "+-":
+                s.told_apart(name + end, bias)
     s.memory("old")
     s.phase(I, "old", 2, OPEN)
     W[AT["mean"], G, AT["old"]] = 1.0
@@ -173,12 +180,13 @@ def _remember(s: Sheet) -> None:
         for source, weight in sources.items():
             W[AT[source], G, AT[name]] = weight
     V[[BIAS, PLAIN], I, AT["mean"]] = -4 * OPEN  # a bias has no mean
-    # of weights alone: what a bias would add to sums is closed in ticks that tell of it
-    V[BIAS, F, AT["square"]] = -4 * OPEN
-    for name in ("weighed", "way"):
-        b[0, F, AT[name]], b[0, [I, O], AT[name]] = SHUT, OPEN
-        V[BIAS, I, AT[name]] = -4 * OPEN
-    b[0, G, AT["weighed"]], W[AT["travelled"], G, AT["way"]] = 2.0**-10, 1.0
+    s.scratch("own_squares")
+    s.phase(I, "own_squares", 6, OPEN)
+    W[AT["squares"], G, AT["own_squares"]] = 1.0
+    s.scratch("weighed")
+    b[0, I, AT["weighed"]], b[0, G, AT["weighed"]] = OPEN, 2.0**-10
+    for name, bias in (("own_squares", True), ("squares", False), ("square", False), ("weighed", False)):
+        s.told_apart(name, bias)
     s.memory("first")
     s.phase(I, "first", 3, 20.0)
     s.hears(I, "first", 3, age0=-1.0)
@@ -197,39 +205,34 @@ def _direct(s: Sheet, c: Coordinates) -> None:
     s.scratch("next")
     s.phase(I, "next", 6, -HALF)
     s.hears(I, "next", 6, squares=-0.5, width=0.5)
-    s.V[INPUT_SQUARES, I, AT["next"]], s.V[OUTPUTS, I, AT["next"]] = -c.inputs / 2, c.inputs / 2
+    s.V[INPUT_SQUARES, I, AT["next"]], s.V[OUTPUTS, I, AT["next"]] = -0.5, 0.5
     for name, share in (("update", 1 - c.slow), ("slow", c.slow)):
         s.W[AT[name], G, AT["next"]] = share * 2.0**-20
 
 
 def _step(s: Sheet, c: Coordinates) -> None:
-    """Tick 7: how far. A bias moves as if its input were as large as others are, by units of its own."""
+    """Tick 7: how far. A bias moves as if its input were as large as others are, by units of its own, which hear of its
+    own updates and of the way that it has gone.
+    """
     first = (c.rate, c.noise, c.depth, (c.fall5, c.fall50, c.fall500))
     second = (c.travel, c.travel_noise, c.travel_depth, (c.travel5, c.travel50, c.travel500))
-    for name, bias, (rate, noise, depth, powers) in (
-        ("step", False, first),
-        ("stride", False, second),
-        ("offset", True, first),
-        ("shift", True, second),
+    for name, own, (rate, noise, depth, powers), heard, scale in (
+        ("step", "", first, {"square": -0.5}, 2 * SUMS),
+        ("stride", "", second, {"travelled": 0.5, "count": -0.5}, SUMS / SOME),
+        ("offset", "own_", first, {"count": -0.5}, 2 * SUMS),
+        ("shift", "own_", second, {"own_travelled": 0.5}, 1 / (2 * SOME)),
     ):
         s.scratch(name)
         s.V[RATE, I, AT[name]], s.V[DEPTH, I, AT[name]] = 1.0, -depth
-        s.V[BIAS, I, AT[name]] = 4 * OPEN if bias else -4 * OPEN
-        s.hears(I, name, 7, width=sum(powers), signal=noise, squares=-noise)
+        s.V[BIAS, I, AT[name]] = 4 * OPEN if own else -4 * OPEN
+        s.hears(I, name, 7, width=sum(powers), **{f"{own}signal": noise, f"{own}squares": -noise}, **heard)
         for T, power in zip(PERIODS, powers, strict=True):
             s.hears(I, name, 7, **{f"age{T:g}": -power})
             rate += power * math.log(T)
+        rate += 0.5 * math.log(scale)  # of what it hears
         if powers is first[3]:
-            rate += 0.5 * math.log(2 * SUMS)
-            s.hears(I, name, 7, square=-0.5)
             s.W[AT["first"], I, AT[name]] = -c.first * 2.0**10
-        else:
-            rate += 0.5 * math.log(SUMS / SOME)
-            s.hears(I, name, 7, travelled=0.5, count=-0.5)
-        if bias:
-            rate -= 4 * OPEN
-            s.hears(I, name, 7, square=0.5, count=-0.5)
-        s.phase(I, name, 7, rate - FEW)
+        s.phase(I, name, 7, rate - FEW - (4 * OPEN if own else 0.0))
         s.W[AT["next"], G, AT[name]] = 2.0**56
 
 

@@ -13,7 +13,9 @@ _NAMES = (
     # memories
     "mean slow squares age travelled "
     # commit ticks alone
-    "one uu+ uu- tt+ tt- mm+ mm- old first half centred weighed way next step stride offset shift md+ md- back"
+    "one uu+ uu- tt+ tt- mm+ mm- old first half centred weighed next step stride md+ md- back "
+    # of biases alone
+    "own_squares own_tt+ own_tt- own_mm+ own_mm- offset shift"
 )
 UNITS = _NAMES.split()
 AT = {name: place for place, name in enumerate(UNITS)}
@@ -21,8 +23,8 @@ MEMORIES = ("mean", "slow", "squares", "age", "travelled")
 GATHERED = ("update", "input", "square")
 
 # Channels of the forward message: the input in forward ticks, in learn ticks, in the last of these; then commit ticks.
-FORWARD, LEARN, LAST, COMMIT, BIAS, PLAIN, RATE, DEPTH, INPUT_SQUARES, OUTPUTS = range(10)
-PHASE = 8  # PHASE + t is 1 in commit tick t, from 2 to 10
+FORWARD, LEARN, LAST, COMMIT, BIAS, APART, PLAIN, RATE, DEPTH, INPUT_SQUARES, OUTPUTS = range(11)
+PHASE = 9  # PHASE + t is 1 in commit tick t, from 2 to 10
 FEEDBACK = 0  # channel of the backward message; the others are own messages of commit ticks
 
 
@@ -31,7 +33,7 @@ class Sheet:
 
     def __init__(self) -> None:
         N = len(UNITS)
-        self.W, self.V, self.U, self.b = (torch.zeros(rows, 4, N, dtype=torch.float64) for rows in (N, 19, 36, 1))
+        self.W, self.V, self.U, self.b = (torch.zeros(rows, 4, N, dtype=torch.float64) for rows in (N, 20, 48, 1))
         self.P_f: list[torch.Tensor] = []
         self.P_b: list[torch.Tensor] = []
         self.columns: dict[str, int] = {}
@@ -78,9 +80,15 @@ class Sheet:
             for source, weight in other.items():
                 self.W[AT[source], G, at] = weight
 
-    def tick(self, t: int, bias: bool = False, rate: bool = False, inputs: tuple[int, ...] = ()) -> CommitTick:
+    def told_apart(self, name: str, bias: bool) -> None:
+        """Where biases are told apart, a unit shows what it holds in these alone, or in weights alone."""
+        shown = self.b[0, O, AT[name]]
+        self.V[APART, O, AT[name]] = OPEN - SHUT if bias else SHUT - OPEN
+        self.b[0, O, AT[name]] = SHUT if bias else shown
+
+    def tick(self, t: int, bias: tuple[int, ...] = (), rate: bool = False, inputs: tuple[int, ...] = ()) -> CommitTick:
         """Commit tick t, in which everything is told that some gate hears then."""
         outputs = tuple((self.columns[name], place) for (at, name), place in self.channels.items() if at == t)
         told = tuple(zip(inputs, (INPUT_SQUARES, OUTPUTS), strict=False))
         plain = (PLAIN,) if t == 3 else ()
-        return CommitTick((COMMIT, PHASE + t), (BIAS,) * bias, plain, (RATE,) * rate, (DEPTH,) * rate, outputs, told)
+        return CommitTick((COMMIT, PHASE + t), bias, plain, (RATE,) * rate, (DEPTH,) * rate, outputs, told)

@@ -98,6 +98,34 @@ def _regression(draw: Draw, ranges: Ranges) -> Problem:
     return numbers(draw, name, x, y / y.std() + draw.uniform() * draw.normal(*y.shape), ranges)
 
 
+def _table(draw: Draw, ranges: Ranges) -> Problem:
+    """Rows of a table: measures in units of their own, far from 0 or not, some of them skewed, counts, and kinds as
+    numbers; a few rows, a simple answer. Classes, or a number.
+    """
+    features, n = round(draw.log_uniform(4, 40)), min(ranges.examples, round(draw.log_uniform(100, 2000)))
+    hidden = draw.normal(n, features) @ (torch.eye(features) + draw.uniform() * draw.normal(features, features))
+    hidden = hidden / hidden.std(0)
+    weights = draw.normal(features, 10) * (torch.rand(features, 1, generator=draw.generator) < 0.6)
+    spoken = hidden @ weights / features**0.5 + torch.tanh(hidden) @ draw.normal(features, 10) * draw.uniform(0.0, 0.5)
+    kind = torch.rand(features, generator=draw.generator)
+    x = torch.where(kind < 0.2, hidden.exp(), hidden)  # skewed
+    x = torch.where((kind > 0.2) & (kind < 0.35), hidden.round().clamp(-1, 2), x)
+    x = torch.where((kind > 0.35) & (kind < 0.45), (hidden > 0.5).float(), x)
+    size = draw.uniform(0.0, 1.0)  # how much units differ
+    units, means = torch.exp(2.5 * size * draw.normal(features)), draw.uniform(0.0, 5.0) * draw.normal(features).abs()
+    x, name = (x + means) * units, f"table {n}x{features} units {size:.1f}"
+    if draw.uniform() < 0.4:
+        x, name = (x - x.mean(0)) / x.std(0).clamp(min=1e-6), f"{name} standardised"
+    if draw.uniform() < 0.4:
+        y = spoken[:, :1] / spoken[:, :1].std() + draw.uniform(0.0, 1.0) * draw.normal(n, 1)
+        return numbers(draw, name, x, y, ranges)
+    logits = spoken[:, : draw.integer(2, 6)]
+    y = (logits - logits.mean(0) + draw.uniform(0.0, 0.5) * draw.normal(*logits.shape)).argmax(-1)
+    if len(y.unique()) == 2 and logits.shape[1] == 2 and draw.uniform() < 0.5:
+        return Problem(f"{name} binary", x, y.unsqueeze(-1).float(), 1, binary)
+    return Problem(name, x, y, logits.shape[1], classification)
+
+
 def _moons(draw: Draw, ranges: Ranges) -> Problem:
     """Two half circles that reach into each other."""
     y = torch.arange(ranges.examples) % 2
@@ -127,6 +155,7 @@ FAMILIES: dict[str, Callable[[Draw, Ranges], Problem]] = {
     "many": _many,
     "categories": _categories,
     "regression": _regression,
+    "table": _table,
     "moons": _moons,
     "spirals": _spirals,
     "sine": _sine,
@@ -134,12 +163,33 @@ FAMILIES: dict[str, Callable[[Draw, Ranges], Problem]] = {
 
 
 def text(draw: Draw, characters: int, n: int) -> Tensor:
-    """Characters ``(n,)`` of which each depends on the one or two before it."""
+    """Characters ``(n,)``, each dependent on the one or two before it; or words of a language, character 0 between."""
+    if draw.uniform() < 0.5:
+        return _words(draw, characters, n)
     order = draw.integer(1, 3)
-    often = torch.softmax(2.0 * draw.normal(characters**order, characters), -1).cumsum(-1).numpy()
-    chance = torch.rand(n, generator=draw.generator).numpy()
-    written, before = np.empty(n, dtype=np.int64), 0
+    often = torch.softmax(2.0 * draw.normal(characters**order, characters), -1)
+    return _chain(draw, often, n, lambda before, now: (before * characters + now) % characters**order)
+
+
+def _words(draw: Draw, characters: int, n: int) -> Tensor:
+    """Few words are frequent (Zipf), and what kind of word comes next depends on the last one's kind."""
+    words, kinds = round(draw.log_uniform(20, 1000)), draw.integer(2, 9)
+    letters = torch.softmax(2.0 * draw.normal(characters - 1, characters - 1), -1)
+    spelled = 1 + _chain(draw, letters, 8 * words, lambda _, now: now).view(words, 8)
+    lengths = 1 + torch.randint(draw.integer(2, 8), (words,), generator=draw.generator)
+    frequency = 1.0 / (1.0 + draw.permutation(words))
+    kind = torch.randint(kinds, (words,), generator=draw.generator)
+    follows = torch.softmax(2.0 * draw.normal(kinds, kinds), -1)[:, kind] * frequency
+    spoken = _chain(draw, (follows / follows.sum(-1, keepdim=True)), n, lambda _, now: int(kind[now]))
+    parts = [torch.cat([spelled[word, : lengths[word]], torch.zeros(1, dtype=torch.long)]) for word in spoken.tolist()]
+    return torch.cat(parts)[:n]
+
+
+def _chain(draw: Draw, often: Tensor, n: int, follow: Callable[[int, int], int]) -> Tensor:
+    """Draw from the row of ``often`` that the last state chose, n times."""
+    rows, chance = often.cumsum(-1).numpy(), torch.rand(n, generator=draw.generator).numpy()
+    drawn, state = np.empty(n, dtype=np.int64), 0
     for place in range(n):
-        written[place] = min(int(np.searchsorted(often[before], chance[place])), characters - 1)
-        before = (before * characters + int(written[place])) % characters**order
-    return torch.from_numpy(written)
+        drawn[place] = min(int(np.searchsorted(rows[state], chance[place])), rows.shape[1] - 1)
+        state = follow(state, int(drawn[place]))
+    return torch.from_numpy(drawn)

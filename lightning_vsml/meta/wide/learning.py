@@ -1,14 +1,16 @@
 """Copies of a network that learn a task by the adaptive rule's formula, each with coordinates of its own."""
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_vsml.algorithms.adaptive import Coordinates
 from lightning_vsml.algorithms.adaptive.formula import begin, commit
+from lightning_vsml.algorithms.depths import Use, shortest_chains
 from lightning_vsml.lab.ensembles import Curves, Ensemble
-from lightning_vsml.meta.wide.grids import Dense, grids
+from lightning_vsml.meta.wide.grids import Dense, Grid, grids
 
 if TYPE_CHECKING:
     from lightning_vsml.meta.wide.tasks import Task
@@ -32,20 +34,39 @@ class ByFormula:
         self.ensemble, self.grids = ensemble, list(grids(ensemble.module))
         like = next(iter(ensemble.parameters.values()))
         self.coordinates = Coordinates(*coordinates.to(like).T[..., None, None, None])
-        self.depth = sum(isinstance(grid, Dense) for grid in self.grids)
+        self.depths: dict[str, int] | None = None  # of layers; known from the first batch on
         self.memories = [begin(grid.matrix(ensemble.parameters)) for grid in self.grids]
         self.watches = {grid.layer: grid.watch for grid in self.grids if grid.watches}
 
     def step(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Learn from a batch; returns loss and metric from before, ``(K,)``."""
+        if self.depths is None:
+            self.depths = self._chains(x)
         (gradients, loss, metric), seen = self.ensemble.watched(x, y, self.watches)
         for place, grid in enumerate(self.grids):
             before = self.memories[place]
             new = grid.gathered(gradients, before.mean, seen.get(grid.layer, ()))
-            after = commit(before, new, self.coordinates, *grid.biases(before.weight), depth=self.depth)
+            depth = self.depths.get(grid.layer, max(self.depths.values(), default=1))
+            after = commit(before, new, self.coordinates, *grid.biases(before.weight), depth=depth)
             self.memories[place] = after
             self.ensemble.parameters |= grid.parameters(after.weight, self.ensemble.parameters)
         return loss, metric
+
+    def _chains(self, x: Tensor) -> dict[str, int]:
+        """Of layers, as :func:`~lightning_vsml.algorithms.depths.shortest_chains` reads them off a pass."""
+        module, uses = self.ensemble.module, list[Use]()
+        with ExitStack() as hooks:
+            for grid in self.grids:
+                if grid.watches:
+
+                    def look(layer: nn.Module, inputs: tuple, y: Tensor, grid: Grid = grid) -> None:
+                        assert y.grad_fn is not None  # of parameters that learn
+                        uses.append(Use(grid.layer, inputs[0].grad_fn, y.grad_fn, isinstance(grid, Dense)))
+
+                    hooks.callback(module.get_submodule(grid.layer).register_forward_hook(look).remove)
+            with torch.enable_grad():
+                module(x)
+        return shortest_chains(uses)
 
 
 @torch.no_grad()

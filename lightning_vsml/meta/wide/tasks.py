@@ -20,14 +20,15 @@ from lightning_vsml.meta.wide.families import FAMILIES, Problem, Ranges, numbers
 from lightning_vsml.meta.wide.models import ACTIVATIONS, CharacterMLP, Transformer, cnn, mlp
 
 SHARES = {
-    "images": 0.48,
+    "images": 0.4,
     "clusters": 0.07,
     "teacher": 0.07,
     "sparse": 0.07,
     "many": 0.03,
     "categories": 0.05,
-    "regression": 0.11,
-    "text": 0.12,
+    "regression": 0.08,
+    "table": 0.12,
+    "text": 0.11,
 }
 DEPTHS = (0, 0, 1, 1, 1, 2, 2, 3, 4)  # of MLPs, hidden layers
 BATCHES = (8, 16, 32, 64)
@@ -199,7 +200,7 @@ class Distribution:
         return Task(words, make, x, y, problem.judge, batch, draw.integer(0, 2**30), problem.blocks, factor)
 
     def _text(self, draw: Draw) -> Task:
-        characters, context, width = draw.integer(8, 29), draw.one((4, 8, 12)), draw.one((8, 16, 24))
+        characters, context, width = draw.integer(8, 50), draw.one((4, 8, 12, 24)), draw.one((8, 16, 24))
         windows = text(draw, characters, self.examples + context).unfold(0, context + 1, 1)
         batch = self._batch(draw.one((4, 8, 16, 32)))
         make: Callable[[], nn.Module]

@@ -9,7 +9,7 @@ from torch import Tensor
 from lightning_vsml.ticks.cell import Cell, CommitTick, Tick
 from lightning_vsml.ticks.plan.structure import Entry, Gate, Plan, TickPlan, entries, fed, needed_before
 
-DEEPEST = 4  # residual networks of many layers are no deeper than that to a step
+DEEPEST = 6  # chains that are longer count as this long
 
 
 class Told(NamedTuple):
@@ -19,7 +19,7 @@ class Told(NamedTuple):
         bias: for each input of the grid 1 if it is a bias beside weights, else 0; ``(A,)``.
         plain: 1 if no bias is beside it that could take what a mean moves, or its input has no mean, else 0; ``(A,)``.
         rate: the learning rate over the algorithm's own, ``(A,)``; where it is 0 everything stays as it is.
-        depth: how many layers with weights the model has; at most :data:`DEEPEST` count.
+        depth: layers in the shortest chain of the model through this one; at most :data:`DEEPEST` count.
     """
 
     bias: Tensor

@@ -60,7 +60,7 @@ def test_it_is_the_program(name: str) -> None:
         synapses.step()
         theirs.append(loss.detach())
     torch.testing.assert_close(curve[:, 0], torch.stack(theirs), rtol=0, atol=1e-4)
-    assert float((curve[1:, 0] - curve[1:, 1]).abs().min()) > 1e-4  # copies have coordinates of their own
+    assert float((curve[1:, 0] - curve[1:, 1]).abs().mean()) > 1e-3  # copies have coordinates of their own
     for name, parameter in model.named_parameters():
         ours = learner.ensemble.parameters[name][0]
         torch.testing.assert_close(ours, parameter.detach(), rtol=1e-4, atol=1e-4)

@@ -32,7 +32,7 @@ def test_every_family_can_be_learned(family: str, images: dict[str, Images]) -> 
         task = distribution.sample(number, images)
         assert 2 <= task.batch <= 40 and 100 <= len(task.x) == len(task.y) <= 300
         outputs = task.module()(task.x[:8])
-        assert outputs.shape[-1] == task.y.shape[-1] or int(task.y.max()) < outputs.shape[-1] <= 28
+        assert outputs.shape[-1] == task.y.shape[-1] or int(task.y.max()) < outputs.shape[-1] < 50
         assert learn(task, START, 3).loss.isfinite().all(), task.name
 
 
