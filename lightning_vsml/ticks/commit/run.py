@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lightning_vsml.ticks.cell import Cell, CommitTick, State
+from lightning_vsml.ticks.commit.once import Mixed
 from lightning_vsml.ticks.commit.plan import Told, plan_commit
 from lightning_vsml.ticks.commit.reference import commit_by_ticks
 from lightning_vsml.ticks.commit.trace import LIKELY, Gathering, Stage, Traced, trace
@@ -87,16 +88,28 @@ class _Values:
     def of(self, stage: Stage) -> tuple[list[Tensor], Tensor | None]:
         """The stage's polynomials; and all in their order as one tensor, if they are."""
         like, written = self.planes[0], stage.flat if self.flat else stage.rows
-        if not stage.terms:
+        for part in stage.mixed:
+            self._mix(part)
+        if not (stage.terms or stage.kept):
             return [], None
         if written is not None and like.device.type == "cpu" and not any(plane.requires_grad for plane in self.planes):
             G, B, A = self.shape
             room = empty_grid((len(written.outputs), G, A, B), like).mT
             outputs = pointwise.run(written, [self._input(atom) for atom in written.inputs], room)
             if outputs is not None:
-                return outputs, room
+                self._atoms.update(zip(stage.kept, outputs[len(stage.terms) :], strict=True))
+                return outputs[: len(stage.terms)], room
         values = (like.new_zeros(()) + evaluate(terms, _OnTensors(self)) for terms in stage.terms)
         return [value.to(like.dtype) for value in values], None
+
+    def _mix(self, part: Mixed) -> None:
+        """Small atoms by one product."""
+        messages = torch.stack([self.known[number].double() for number in part.messages], -1)
+        weights, constants = part.weights.to(messages.device), part.constants.to(messages.device)
+        for atom, kind, value in zip(
+            part.atoms, part.kinds, (messages @ weights.T + constants).unbind(-1), strict=True
+        ):
+            self._atoms[atom] = FUNCTIONS[kind](value)
 
     def tell(self, gathered: Sequence[tuple[Gathering, Tensor | None]]) -> None:
         """Sum what was computed: the next messages."""

@@ -1,9 +1,10 @@
 """Commit ticks run once on series, in which mirrored units cancel: what is left to compute, stage by stage."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from lightning_vsml.ticks.cell import Cell
+from lightning_vsml.ticks.commit.once import Mixed, hoisted, mixed, shared
 from lightning_vsml.ticks.commit.plan import CommitPlan
 from lightning_vsml.ticks.native.pointwise import Program
 from lightning_vsml.ticks.plan.layout import Layout
@@ -41,11 +42,15 @@ class Stage(NamedTuple):
     Attributes:
         gathered: the messages at its end, with their numbers; of the last stage none.
         terms: polynomials that are computed for every synapse: for these messages, or at the end the planes.
+        kept: atoms that are computed on the way and kept for later stages.
+        mixed: small atoms that are computed before.
         rows, flat: as programs, where there is one number of an output for each row, and where all is of one shape.
     """
 
     gathered: tuple[tuple[int, Gathering], ...]
     terms: tuple[Terms, ...]
+    kept: tuple[int, ...]
+    mixed: tuple[Mixed, ...]
     rows: Program | None
     flat: Program | None
 
@@ -86,11 +91,22 @@ def trace(cell: Cell, plan: CommitPlan, layout: Layout, tolerance: float) -> Tra
     ends = [algebra.scale(c.get(plane.unit, ZERO), 1 / plane.scale) for plane in layout.planes]
     parts.append(([], [end.terms for end in ends]))
     small = _small(algebra, [None, None, None, None, *(message.output for message in plan.messages)])
-    stages = (
-        Stage(tuple(g), tuple(terms), program(algebra, terms, small), program(algebra, terms, dict.fromkeys(small, "")))
-        for g, terms in parts
-    )
-    return Traced(algebra, tuple(stages), small)
+    return Traced(algebra, tuple(_stages(algebra, parts, small)), small)
+
+
+def _stages(
+    algebra: Algebra, parts: list[tuple[list[tuple[int, Gathering]], list[Terms]]], small: dict[int, str]
+) -> Iterator[Stage]:
+    """Messages and polynomials, as they are computed; ``small`` gets more atoms."""
+    computed = [hoisted(algebra, polynomials, small) for _, polynomials in parts]
+    given, done = dict(small), set[int]()
+    for (messages, _), own, kept in zip(parts, computed, shared(algebra, computed, small), strict=True):
+        written: list[Terms] = [*own, *({((atom, 1),): 1.0} for atom in kept)]
+        programs = (program(algebra, written, known) for known in (given, dict.fromkeys(given, "")))
+        before = tuple(mixed(algebra, written, small, done))
+        yield Stage(tuple(messages), tuple(own), tuple(kept), before, *programs)
+        given |= dict.fromkeys(kept, "ab")
+        done |= set(kept)
 
 
 def _linear(algebra: Algebra, terms: Terms) -> tuple[dict[int, float] | None, float]:
