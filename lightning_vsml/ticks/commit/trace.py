@@ -101,7 +101,8 @@ def _stages(
     computed = [hoisted(algebra, polynomials, small) for _, polynomials in parts]
     given, done = dict(small), set[int]()
     for (messages, _), own, kept in zip(parts, computed, shared(algebra, computed, small), strict=True):
-        written: list[Terms] = [*own, *({((atom, 1),): 1.0} for atom in kept)]
+        wanted: list[Terms] = [{((atom, 1),): 1.0} for atom in kept]
+        written = [*own, *wanted]
         programs = (program(algebra, written, known) for known in (given, dict.fromkeys(given, "")))
         before = tuple(mixed(algebra, written, small, done))
         yield Stage(tuple(messages), tuple(own), tuple(kept), before, *programs)
