@@ -16,6 +16,7 @@ if not torch.cuda.is_available():
 
 from lightning_vsml import LearningAlgorithm, checkpoints  # noqa: E402
 from lightning_vsml.ticks import IMPLEMENTATIONS  # noqa: E402
+from sensing import sensing  # noqa: E402
 
 settings.register_profile("fixed", derandomize=True, database=None, deadline=None)
 settings.load_profile("fixed")
@@ -43,9 +44,11 @@ def _fresh_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=checkpoints.names("cellular"))
+@pytest.fixture(params=[*checkpoints.names("cellular"), "sensing"])
 def algorithm(request: pytest.FixtureRequest) -> LearningAlgorithm:
-    """Every shipped algorithm whose weights are readable."""
+    """Every shipped algorithm whose weights are readable, and a small one that does what none of them does."""
+    if request.param == "sensing":
+        return sensing()
     return checkpoints.load(request.param, kind=LearningAlgorithm)
 
 
@@ -57,7 +60,7 @@ def ticks(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(params=sorted(set(IMPLEMENTATIONS) - {"triton-fast"}))
 def any_algorithm(algorithm: LearningAlgorithm, request: pytest.FixtureRequest) -> LearningAlgorithm:
-    """Every shipped algorithm on every tick implementation that is exact."""
+    """Each of them on every tick implementation that is exact."""
     if request.param == "triton" and (torch.cuda.is_available() or not HAS_TRITON):
         pytest.skip("needs Triton's interpreter on the CPU")
     return algorithm.on(request.param)
