@@ -14,9 +14,10 @@ HAS_TRITON = importlib.util.find_spec("triton") is not None
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # kernels run in Python, on the CPU; Triton reads it when it is imported
 
+from sensing import sensing  # noqa: E402
+
 from lightning_vsml import LearningAlgorithm, checkpoints  # noqa: E402
 from lightning_vsml.ticks import IMPLEMENTATIONS  # noqa: E402
-from sensing import sensing  # noqa: E402
 
 settings.register_profile("fixed", derandomize=True, database=None, deadline=None)
 settings.load_profile("fixed")

@@ -1,4 +1,4 @@
-"""A small cell that senses more than x e: what it keeps beside the weight is learned in learn ticks, and scales updates."""
+"""A small cell that senses more than x and e: what it keeps beside the weight is learned in learn ticks."""
 
 import math
 from dataclasses import replace
@@ -20,7 +20,7 @@ SUMS = 2.0**12  # an own message is asinh of a sum times this
 
 
 def sensing(dtype: torch.dtype = torch.float32) -> LearningAlgorithm:
-    """backprop with coarse gates, whose rates fall with the age of a synapse, and rise with ``x·m``.
+    """backprop with coarse gates, whose rates fall with the age of a synapse and rise with ``x·m``.
 
     =====  ======================================================================================
     units  what they hold

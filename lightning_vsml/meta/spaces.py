@@ -42,4 +42,4 @@ SPACES: dict[str, Callable[[], Space]] = {
     "backprop": lambda: sizes(checkpoints.load("backprop", kind=LearningAlgorithm)),
     "cloned_backprop": lambda: sizes(checkpoints.load("cloned_backprop", kind=LearningAlgorithm)),
 }
-"""The sizes of what is in a cell, by the name of its checkpoint. Other directions make a :class:`Space` of their own."""
+"""The sizes of what is in a cell, by the name of its checkpoint. For other directions write a :class:`Space`."""
