@@ -169,7 +169,9 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, nargs="*", default=[32])
     options = parser.parse_args()
     runs: dict[str, Callable[[], None]] = {
-        "curves": lambda: curves(options.algorithm, options.data_dir, options.steps or 1000, options.seeds, options.hidden),
+        "curves": lambda: curves(
+            options.algorithm, options.data_dir, options.steps or 1000, options.seeds, options.hidden
+        ),
         "rule": rule,
         "networks": lambda: networks(options.steps or 100),
     }
