@@ -1,6 +1,6 @@
 """How close learning by matrix products comes to learning by exact ticks, and to SGD.
 
-    python benchmarks/closeness.py curves     # meta_mnist by products and by exact ticks: online accuracy, 8 seeds
+    python benchmarks/closeness.py curves     # an algorithm by products and by exact ticks: online accuracy, 8 seeds
     python benchmarks/closeness.py rule       # backprop's constants: one step against the exact rule, over x, e, w
     python benchmarks/closeness.py networks   # backprop against SGD on a residual CNN and a small ResNet, 100 steps
 
@@ -16,18 +16,18 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from lightning_vsml import attach, checkpoints, datasets, programs
+from lightning_vsml import LearningAlgorithm, attach, checkpoints, datasets, programs
 from lightning_vsml.lab.curves import ByAlgorithm, learning_curves
 from lightning_vsml.ticks.sites import Rows
 
 
-def curves(data_dir: str, steps: int, seeds: int, hidden: list[int]) -> None:
+def curves(name: str, data_dir: str, steps: int, seeds: int, hidden: list[int]) -> None:
     """Online accuracy by products and by exact ticks, from the same weights and batches."""
     for dataset in ("mnist", "fashion_mnist"):
         data = datasets.load(dataset, data_dir)
         online = {}
         for ticks in ("products", "native"):
-            algorithm = checkpoints.load("meta_mnist").on(ticks)
+            algorithm = checkpoints.load(name, kind=LearningAlgorithm).on(ticks)
             run = partial(learning_curves, data=data, hidden=hidden, steps=steps, batch=16, seeds=range(seeds))
             online[ticks] = run(partial(ByAlgorithm, algorithm=algorithm)).online * 100
             exact, _ = algorithm.exact_calls()
@@ -162,13 +162,16 @@ def _distance(ours: nn.Module, theirs: nn.Module, start: nn.Module) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["curves", "rule", "networks"])
+    parser.add_argument("--algorithm", default="cloned_backprop", help="of curves (default cloned_backprop)")
     parser.add_argument("--data-dir", default="data")
     parser.add_argument("--steps", type=int, help="of learning (default 1000, of networks 100)")
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--hidden", type=int, nargs="*", default=[32])
     options = parser.parse_args()
     runs: dict[str, Callable[[], None]] = {
-        "curves": lambda: curves(options.data_dir, options.steps or 1000, options.seeds, options.hidden),
+        "curves": lambda: curves(
+            options.algorithm, options.data_dir, options.steps or 1000, options.seeds, options.hidden
+        ),
         "rule": rule,
         "networks": lambda: networks(options.steps or 100),
     }

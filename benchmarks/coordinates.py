@@ -1,8 +1,8 @@
 """What each coordinate of a meta-learned algorithm is worth: online accuracy with one of them put back to where the
 search began.
 
-python benchmarks/coordinates.py --algorithm meta_mnist --dataset digits
-python benchmarks/coordinates.py --algorithm meta_mnist --dataset mnist --hidden 32 --data-dir ../shared/data
+python benchmarks/coordinates.py --algorithm my.safetensors --dataset digits
+python benchmarks/coordinates.py --algorithm my.safetensors --dataset mnist --hidden 32 --data-dir ../shared/data
 """
 
 import argparse
@@ -23,7 +23,7 @@ from lightning_vsml.meta.spaces import SPACES
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--algorithm", default="meta_mnist", help="a meta-learned one, by name or path")
+    parser.add_argument("--algorithm", required=True, help="what a search in a space has found")
     parser.add_argument("--dataset", choices=datasets.NAMES, default="digits")
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--hidden", type=int, nargs="*", default=[], help="sizes of hidden layers")
@@ -41,9 +41,10 @@ def main() -> None:
         data = datasets.load(options.dataset, options.data_dir)
     except (ValueError, datasets.DatasetError) as error:
         raise SystemExit(f"error: {error}") from error
-    if "coordinates" not in card["made_by"]:
-        raise SystemExit(f"error: {name} was not found by a search: its card has no coordinates.")
-    space = SPACES[card["made_by"]["recipe"]["space"]]()
+    searched = card["made_by"].get("recipe", {}).get("space")
+    if searched not in SPACES:
+        raise SystemExit(f"error: {name} was not found by a search in one of the spaces {', '.join(SPACES)}.")
+    space = SPACES[searched]()
     found = card["made_by"]["coordinates"]
     names = [coordinate.name for coordinate in space.coordinates]
     u = torch.tensor([found[coordinate] for coordinate in names])

@@ -1,6 +1,6 @@
 """What an algorithm loses where it sees gradients, not samples: layers by grids of their own, and number by number.
 
-    python benchmarks/elementwise.py --algorithm backprop cloned_backprop meta_mnist --data-dir data
+    python benchmarks/elementwise.py --algorithm backprop cloned_backprop adaptive --data-dir data
 
 A 784-32-10 perceptron learns from batches of 64. Once its weights are the layers' (a grid knows x of each sample), once
 the same weights go through a function first (each number is a synapse fed with x = 1). Online accuracy in % and loss of
@@ -42,7 +42,7 @@ def run(algorithm: str, layer: Callable[[int, int], nn.Module], data: datasets.I
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--algorithm", nargs="+", default=["backprop", "cloned_backprop", "meta_mnist"])
+    parser.add_argument("--algorithm", nargs="+", default=["backprop", "cloned_backprop", "adaptive"])
     parser.add_argument("--dataset", default="mnist")
     parser.add_argument("--data-dir", default="data")
     parser.add_argument("--steps", type=int, default=300)

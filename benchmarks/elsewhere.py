@@ -138,7 +138,7 @@ def figures(case: Case, images: datasets.Images | None, learner: str, seeds: int
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--algorithm", nargs="+", default=["backprop", "meta_mnist"])
+    parser.add_argument("--algorithm", nargs="+", default=["backprop", "adaptive"])
     parser.add_argument("--dataset", choices=datasets.NAMES, help="images instead of random data")
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="holds MNIST/raw/*.gz, or gets them")
     parser.add_argument("--batch-size", type=int, default=8)

@@ -27,7 +27,7 @@ ALGORITHMS = (
     "sgd",
     "backprop",
     "cloned_backprop",
-    "meta_mnist",
+    "adaptive",
     "vsml_scratch",
     "mplp_mnist",
     "feedback_alignment",

@@ -378,7 +378,7 @@ def title(algorithm: str, factor: float) -> str:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--algorithm", nargs="*", default=["meta_mnist"], help="names or files; none: optimizers alone")
+    parser.add_argument("--algorithm", nargs="*", default=["adaptive"], help="names or files; none: optimizers alone")
     parser.add_argument("--factors", nargs="*", type=float, default=[], help="also run at these times the own lr")
     parser.add_argument("--tasks", nargs="+", default=["*"], help='patterns of names, as "wine*"; default: all')
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="holds FashionMNIST/raw/*.gz, or gets them")

@@ -1,7 +1,7 @@
 """What a learning step costs: ticks as products, tick by tick, by a textbook LSTM per synapse, and SGD, in one run.
 
     python benchmarks/ticks.py                                # backprop on every layer, S = 1, 16, 64, 256
-    python benchmarks/ticks.py --cells cloned_backprop meta_mnist --samples 64 --seconds 0.3
+    python benchmarks/ticks.py --cells cloned_backprop adaptive --samples 64 --seconds 0.3
     python benchmarks/ticks.py --cells dense-16 --layers 784x10 784x128 --samples 1 64
     python benchmarks/ticks.py --columns textbook reference fused --layers 784x10 --samples 64   # the slow ones, too
     python benchmarks/ticks.py --threads 1 --dtype float64

@@ -14,6 +14,8 @@ HAS_TRITON = importlib.util.find_spec("triton") is not None
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # kernels run in Python, on the CPU; Triton reads it when it is imported
 
+from sensing import sensing  # noqa: E402
+
 from lightning_vsml import LearningAlgorithm, checkpoints  # noqa: E402
 from lightning_vsml.ticks import IMPLEMENTATIONS  # noqa: E402
 
@@ -43,9 +45,11 @@ def _fresh_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=checkpoints.names("cellular"))
+@pytest.fixture(params=[*checkpoints.names("cellular"), "sensing"])
 def algorithm(request: pytest.FixtureRequest) -> LearningAlgorithm:
-    """Every shipped algorithm whose weights are readable."""
+    """Every shipped algorithm whose weights are readable, and a small one that does what none of them does."""
+    if request.param == "sensing":
+        return sensing()
     return checkpoints.load(request.param, kind=LearningAlgorithm)
 
 
@@ -57,7 +61,7 @@ def ticks(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(params=sorted(set(IMPLEMENTATIONS) - {"triton-fast"}))
 def any_algorithm(algorithm: LearningAlgorithm, request: pytest.FixtureRequest) -> LearningAlgorithm:
-    """Every shipped algorithm on every tick implementation that is exact."""
+    """Each of them on every tick implementation that is exact."""
     if request.param == "triton" and (torch.cuda.is_available() or not HAS_TRITON):
         pytest.skip("needs Triton's interpreter on the CPU")
     return algorithm.on(request.param)

@@ -1,6 +1,6 @@
 """Which matrix products the ticks of an algorithm become, on real data.
 
-    python -m lightning_vsml.lab.products meta_mnist --dataset digits --hidden 32 --steps 100
+    python -m lightning_vsml.lab.products cloned_backprop --dataset digits --hidden 32 --steps 100
 
 lets a small network learn, and prints for every grid of the last step what is kept of a synapse's units, the ranges
 that the step's tensors were declared to lie in, and for each message and each plane's change how many products it is,

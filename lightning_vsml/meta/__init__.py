@@ -1,7 +1,7 @@
 """Meta-learning: learning algorithms improved by how well networks learn by them.
 
-``python -m lightning_vsml.meta --preset cpu --out my.safetensors`` makes one; see docs/meta_learning.md. From tasks to
-the search: :mod:`~lightning_vsml.meta.tasks`, :mod:`~lightning_vsml.meta.unroll`,
+``python -m lightning_vsml.meta --preset paper --out my.safetensors`` makes one; see docs/meta_learning.md. From
+tasks to the search: :mod:`~lightning_vsml.meta.tasks`, :mod:`~lightning_vsml.meta.unroll`,
 :mod:`~lightning_vsml.meta.objective`, :mod:`~lightning_vsml.meta.space`, :mod:`~lightning_vsml.meta.outer`.
 """
 

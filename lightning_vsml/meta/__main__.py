@@ -1,4 +1,4 @@
-"""Command line: ``python -m lightning_vsml.meta --preset cpu --out my.safetensors``.
+"""Command line: ``python -m lightning_vsml.meta --preset paper --out my.safetensors``.
 
 Every setting of the Trainer and of the module can be given in a file (``--config my.yaml``) or one by one
 (``--model.horizon "[20, 500]"``), as with every LightningCLI; ``--help`` lists them. A preset is such a file.

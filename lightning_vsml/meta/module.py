@@ -61,7 +61,7 @@ class MetaLearningModule(LightningModule):
         self,
         tasks: Tasks = Tasks(),  # noqa: B008
         outer: Callable[[int], Outer] = CMAES,
-        space: str = "modulated_backprop",
+        space: str = "cloned_backprop",
         start: str | None = None,
         begin: dict[str, float] | None = None,
         tasks_per_step: int = 4,

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from lightning_vsml.algorithms import checkpoints
 from lightning_vsml.algorithms.cellular import LearningAlgorithm
 from lightning_vsml.meta.space import GATES, Coordinate, Place, Space
-from lightning_vsml.meta.spare import modulated_backprop
 
 SATURATED = 20.0  # gates biased beyond are open or shut for good
 
@@ -40,8 +39,7 @@ def sizes(algorithm: LearningAlgorithm, step: float = 1.0) -> Space:
 
 
 SPACES: dict[str, Callable[[], Space]] = {
-    "modulated_backprop": modulated_backprop,
     "backprop": lambda: sizes(checkpoints.load("backprop", kind=LearningAlgorithm)),
     "cloned_backprop": lambda: sizes(checkpoints.load("cloned_backprop", kind=LearningAlgorithm)),
 }
-"""``modulated_backprop``: spare units to wire in (:mod:`~lightning_vsml.meta.spare`); the others: what is there."""
+"""The sizes of what is in a cell, by the name of its checkpoint. For other directions write a :class:`Space`."""

@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 import torch
 from helpers import with_own_messages
+from sensing import sensing
 from torch import Tensor
 
-from lightning_vsml import Cell, Codec, LearningAlgorithm, Protocol, Stability, State, Tick, checkpoints, programs
+from lightning_vsml import Cell, Codec, LearningAlgorithm, Protocol, Stability, State, Tick, programs
 from lightning_vsml.algorithms.base import Pace
 from lightning_vsml.algorithms.cellular import Change
 from lightning_vsml.ticks.reference import Reference
@@ -94,7 +95,7 @@ def test_changes_of_some_inputs_add_up() -> None:
 
 def test_scratch_planes_take_the_mean_over_rows() -> None:
     """Summed over many positions a scratch unit's change would grow with each of them."""
-    algorithm = checkpoints.load("meta_mnist")
+    algorithm = sensing()
     state = algorithm.encode(torch.zeros(1, 1, 1))
     new = algorithm.commit(state, Change(torch.full_like(state, 0.5), 5.0))
     memories = [plane.part == 1 and algorithm.memory[plane.unit] for plane in algorithm.layout.planes]
@@ -103,7 +104,7 @@ def test_scratch_planes_take_the_mean_over_rows() -> None:
 
 
 def test_overwrite_moves_the_weight_and_nothing_else() -> None:
-    algorithm = checkpoints.load("meta_mnist")
+    algorithm = sensing()
     codes = torch.tensor([plane.codes for plane in algorithm.layout.planes])
     state, weights = torch.randn(len(codes), 1, 3, 4), torch.randn(1, 3, 4)
     new = algorithm.overwrite(state, weights)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from sensing import sensing
 from sgd import (
     BATCHES,
     LR,
@@ -147,7 +148,7 @@ def test_gradients_changed_in_place_and_set_are_the_same() -> None:
     ends = []
     for edit in (scaled_in_place, scaled_and_set):
         net = tanh()
-        with attach(net, "meta_mnist") as synapses:
+        with attach(net, sensing()) as synapses:
             edited(edit)(net, synapses)
         ends.append(list(net.parameters()))
     assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
@@ -157,7 +158,7 @@ def test_a_look_at_gradients_changes_no_other_rule() -> None:
     start = tanh()
     ours, theirs = deepcopy(start), deepcopy(start)
     for net, edit in ((ours, only_looked_at), (theirs, lambda net: None)):
-        with attach(net, "meta_mnist") as synapses:
+        with attach(net, sensing()) as synapses:
             edited(edit)(net, synapses)
     assert_same(ours, theirs, start)
 

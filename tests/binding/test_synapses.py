@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from helpers import graph_leaves, mlp
 from models import Checkpointed, Residual, Sequence, Shared
+from sensing import sensing
 from sgd import BATCHES, LR, Batch, assert_same, batches, loss_of, plain_loop, same_as_sgd, tanh
 from torch import Tensor, nn
 
@@ -350,7 +351,7 @@ def test_states_are_float32_or_float64(module_dtype: torch.dtype) -> None:
 def test_a_batch_without_samples_changes_nothing() -> None:
     net = mlp()
     x, y = torch.randn(5, 6), torch.randint(0, 4, (5,))
-    with attach(net, "meta_mnist") as synapses:
+    with attach(net, sensing()) as synapses:
         for _ in range(2):  # with and without samples
             F.cross_entropy(net(x), y, reduction="sum").backward()
             before = {name: p.clone() for name, p in net.named_parameters()}
@@ -377,22 +378,22 @@ def test_gain_zero_learns_nothing() -> None:
 # --- saving, leaving
 
 
-@pytest.mark.parametrize("name", ["backprop", "meta_mnist"])
-def test_a_saved_run_goes_on_bitwise(name: str) -> None:
+@pytest.mark.parametrize("algorithm", ["backprop", "adaptive", sensing()], ids=["backprop", "adaptive", "sensing"])
+def test_a_saved_run_goes_on_bitwise(algorithm: str | LearningAlgorithm) -> None:
     def steps(synapses: Synapses, n: int) -> list[Tensor]:
         for batch in batches(n):
             step(synapses, batch)
         return [*synapses.model.parameters(), *synapses.changes.states.items().values()]
 
     net, file = tanh(), io.BytesIO()
-    with attach(net, name) as synapses:
+    with attach(net, algorithm) as synapses:
         steps(synapses, 5)
         torch.save({"model": net.state_dict(), "synapses": synapses.state_dict()}, file)
         through = [tensor.clone() for tensor in steps(synapses, 5)]
     file.seek(0)
     saved = torch.load(file, weights_only=True)
     again = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 4))
-    with attach(again, name) as synapses:
+    with attach(again, algorithm) as synapses:
         again.load_state_dict(saved["model"])
         synapses.load_state_dict(saved["synapses"])
         assert synapses.steps == 5
@@ -400,8 +401,8 @@ def test_a_saved_run_goes_on_bitwise(name: str) -> None:
 
 
 def test_states_of_another_algorithm() -> None:
-    saved = attach(tanh(), "meta_mnist").state_dict()
-    with pytest.raises(ValueError, match=r"was made by the learning algorithm 'meta_mnist' .* here 'backprop' runs"):
+    saved = attach(tanh(), "adaptive").state_dict()
+    with pytest.raises(ValueError, match=r"was made by the learning algorithm 'adaptive' .* here 'backprop' runs"):
         attach(tanh()).load_state_dict(saved)
 
 
@@ -452,13 +453,13 @@ def test_a_model_is_attached_once() -> None:
             with pytest.raises(MappingError, match="is attached already; a weight can follow one algorithm only"):
                 attach(again)
         step(synapses)
-    with attach(net, "meta_mnist") as synapses:
+    with attach(net, "adaptive") as synapses:
         step(synapses)
 
 
 def test_parts_of_a_model_may_follow_algorithms_of_their_own() -> None:
     net = tanh()
-    with attach(net[0], lr=LR) as first, attach(net[2], "meta_mnist") as second:
+    with attach(net[0], lr=LR) as first, attach(net[2], "adaptive") as second:
         loss_of(net, BATCH).backward()
         before = deepcopy(net)
         assert first.step()
@@ -579,7 +580,7 @@ def test_a_pass_that_nobody_learns_from_leaves_nothing_to_the_next() -> None:
     ends = []
     for before in (lambda net: None, lambda net: net(torch.randn(320, 6))):
         net = deepcopy(start)
-        with attach(net, "meta_mnist") as synapses:
+        with attach(net, sensing()) as synapses:
             for batch in batches(3):
                 before(net)
                 loss_of(net, batch).backward()

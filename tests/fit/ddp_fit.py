@@ -16,13 +16,14 @@ from torch.utils.data import BatchSampler, DataLoader, Sampler
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from helpers import Module, classification, mlp, trainer
+from sensing import sensing
 
 from lightning_vsml import VSMLLearner
 
 STEPS = 24
 LEARNERS: dict[str, Callable[[], list[Callback]]] = {
     "backprop": lambda: [VSMLLearner("backprop", lr=0.1)],
-    "meta": lambda: [VSMLLearner("meta_mnist", lr=0.1)],
+    "sensing": lambda: [VSMLLearner(sensing(), lr=0.1)],
     "hybrid": lambda: [VSMLLearner("backprop", lr=0.1, optimizer=("net.2",))],
     "sgd": list,
 }

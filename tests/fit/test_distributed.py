@@ -52,7 +52,7 @@ def test_as_sgd_on_two_processes(tmp_path: Path) -> None:
 
 
 def test_synapses_that_remember_more_than_weights_stay_together(tmp_path: Path) -> None:
-    fits("ddp", tmp_path, "meta-uneven", "meta-skipping")
+    fits("ddp", tmp_path, "sensing-uneven", "sensing-skipping")
 
 
 def test_what_stays_with_the_optimizer_is_averaged_too(tmp_path: Path) -> None:

@@ -35,11 +35,11 @@ def test_it_makes_a_checkpoint_that_learns(capsys: pytest.CaptureFixture[str]) -
     command.main([*SMOKE, "--model.horizon", "[4, 8]"])
     algorithm = checkpoints.load(Path("tiny.safetensors"))
     card = json.loads(Path("tiny.json").read_text())
-    assert card["kind"] == "meta-learned" and card["start"] == "modulated_backprop"
+    assert card["kind"] == "meta-learned" and card["start"] == "cloned_backprop"
     made_by = card["made_by"]
     assert made_by["recipe"]["horizon"] == [4, 8] and made_by["recipe"]["outer"]["name"] == "CMAES"
     assert made_by["steps"] == 4 and made_by["skipped_steps"] == 0 and made_by["device"] == "cpu"
-    assert "rate" in made_by["coordinates"] and made_by["minutes"] >= 0
+    assert "W g 0.1562" in made_by["coordinates"] and made_by["minutes"] >= 0
     assert made_by["command"] == f"python -m lightning_vsml.meta {' '.join(SMOKE)} --model.horizon '[4, 8]'"
     assert card["measured"][0]["data"] == "held-out tasks"
     assert "wrote tiny.safetensors and tiny.json" in capsys.readouterr().out
@@ -103,7 +103,7 @@ def test_settings_of_a_file_choose_what_is_trained() -> None:
     Path("mine.yaml").write_text((command.PRESETS / "scratch.yaml").read_text())
     assert command._module(["--config", "mine.yaml"]) is command._module(["--preset", "scratch"]) is SequenceModule
     assert command._module(["--model.problem=lightning_vsml.meta.Streams"]) is SequenceModule
-    assert command._module(["--preset=cpu"]) is command._module([]) is MetaLearningModule
+    assert command._module(["--preset=paper"]) is command._module([]) is MetaLearningModule
 
 
 @pytest.mark.parametrize(
@@ -113,14 +113,14 @@ def test_settings_of_a_file_choose_what_is_trained() -> None:
         (["--resume"], r"there is nothing to resume in runs/meta/tiny: last\.ckpt is not there"),
         (
             ["--preset", "huge"],
-            "--preset should be one of cpu, .*, wide_smoke, got 'huge'",
+            "--preset should be one of fixed_weight, .*, wide_smoke, got 'huge'",
         ),
         (
             ["--preset=huge"],
-            "--preset should be one of cpu, .*, wide_smoke, got 'huge'",
+            "--preset should be one of fixed_weight, .*, wide_smoke, got 'huge'",
         ),
         (["--model.every", "0"], "every should be at least 1, got 0"),
-        (["--model.space", "lstm"], "space should be one of 'modulated_backprop'"),
+        (["--model.space", "lstm"], "space should be one of 'backprop', 'cloned_backprop', got 'lstm'"),
         (["--model.tasks.datasets", "[mnits]"], "dataset should be one of mnist, fashion_mnist, digits, got 'mnits'"),
     ],
 )

@@ -61,20 +61,7 @@ def test_what_no_coordinate_moves_stays_to_the_bit(space: Space) -> None:
     assert torch.equal(space.algorithm(u[0]).codec.encode, space.start.codec.encode)
 
 
-def test_the_forward_path_is_that_of_the_start_unless_a_coordinate_names_it() -> None:
-    space = SPACES["modulated_backprop"]()
-    u = torch.randn(space.size, dtype=torch.float64)
-    for place, coordinate in enumerate(space.coordinates):
-        if any(parameter in ("P_f", "decode") for parameter, _, _ in (*coordinate.add, *coordinate.log)):
-            u[place] = 0.0
-    weights, x = torch.randn(1, 6, 3), torch.randn(4, 1, 6)
-    for algorithm in (space.algorithm(u), space.algorithm(torch.zeros_like(u))):
-        state = algorithm.encode(weights)
-        assert torch.equal(algorithm.decode(state), weights)
-        assert torch.equal(algorithm.forward(state, x), space.start.forward(space.start.encode(weights), x))
-
-
-@pytest.mark.parametrize("name", ["small", "modulated_backprop"])
+@pytest.mark.parametrize("name", ["small", "cloned_backprop"])
 def test_a_population_is_its_members(name: str) -> None:
     space = small_space() if name == "small" else SPACES[name]()
     dtype = space.start.cell.W.dtype

@@ -10,20 +10,20 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_vsml.algorithms.base import Across, Algorithm, Pace, family
 from lightning_vsml.algorithms.change import Change
 from lightning_vsml.algorithms.mplp import nodes
+from lightning_vsml.algorithms.mplp.initial import initialise
+from lightning_vsml.algorithms.mplp.layer import learn
 from lightning_vsml.algorithms.mplp.nodes import Sizes
-from lightning_vsml.algorithms.mplp.statistics import Recording, is_trained, scaled, standardised
+from lightning_vsml.algorithms.mplp.rules import SHARING, Rules, of_loss
+from lightning_vsml.algorithms.mplp.statistics import Recording, is_trained
 from lightning_vsml.algorithms.parts import Reach
 from lightning_vsml.ticks import Layout, Site, Told
 from lightning_vsml.ticks.plan.layout import Plane
 from lightning_vsml.ticks.sites import Rows
-
-SHARING = ("tensor", "kind", "statistics")
 
 
 @family
@@ -97,6 +97,11 @@ class MPLP(Algorithm):
         h = tuple((1 + unit, 1.0) for unit in range(self.sizes.carry)) or (None,)
         return Layout(planes, (h, ((0, 1.0), *[None] * (len(h) - 1))))
 
+    @property
+    def rules(self) -> Rules:
+        """Of the layer that it runs."""
+        return Rules(self.V, self.sharing, self.place, self.recording)
+
     def recorder(self, recording: Recording) -> "MPLP":
         """The same, which standardises by statistics of what it is fed, and notes these."""
         return replace(self, recording=recording)
@@ -114,26 +119,14 @@ class MPLP(Algorithm):
             )
         return replace(self, place=place)
 
-    @torch.no_grad()
     def initialise(self, model: nn.Module) -> None:
         """Give a model the initial weights that were meta-trained with the rules, layer by layer.
 
         Raises:
             ValueError: there are none, or the model's layers are others.
         """
-        initial = [self.V[f"initial.{place}"] for place in range(self.places) if f"initial.{place}" in self.V]
-        layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
-        want = [(A - 1, B) for A, B in (tuple(weights.shape) for weights in initial)]
-        have = [(layer.in_features, layer.out_features) for layer in layers if layer.bias is not None]
-        if not initial or want != have:
-            raise ValueError(
-                f"{self.name!r} has initial weights for dense layers with bias of "
-                f"{', '.join(f'{a} x {b}' for a, b in want) or 'no size'}, the model has "
-                f"{', '.join(f'{a} x {b}' for a, b in have) or 'none'}."
-            )
-        for layer, weights in zip(layers, initial, strict=True):
-            layer.weight.copy_(weights[:-1].T)
-            layer.bias.copy_(weights[-1])
+        names = [f"initial.{place}" for place in range(self.places)]
+        initialise(model, [self.V[name] for name in names if name in self.V], self.name)
 
     # --- what nodes do
 
@@ -166,32 +159,7 @@ class MPLP(Algorithm):
         """Messages from behind, as rows ``(R, G, B, M)`` -> the change summed over rows, and messages back, which are
         averaged over outputs, ``(R, G, A, M)`` without the bias.
         """
-        site = _site(state, x)
-        rows = site.as_rows(site.x)
-        R, G, A = rows.shape
-        if not R:
-            return Change(torch.zeros_like(state), 0), e.new_zeros(R, G, A, self.sizes.messages)
-        grain = A**0.5  # parameters count in units of 1 / sqrt(fan-in)
-        changes, back = [], e.new_zeros(R, G, A, self.sizes.messages)
-        for kind, part in (("weight", state[:, :, :A]), ("bias", state[:, :, A:])):
-            if not part.numel():
-                continue
-            fed = {"message": e.unsqueeze(2), "parameter": (part[0] * grain).unsqueeze(0).unsqueeze(-1)}
-            if kind == "weight":
-                fed["input"] = rows.reshape(R, G, A, 1, 1)
-            carry = part[1:].movedim(0, -1).unsqueeze(0) if self.sizes.carry else None
-            parts = [self._standardised(kind, name, fed[name]) for name in nodes.inputs(kind)]
-            M, wanted = self.sizes.messages, message and kind == "weight"
-            told, update, after = nodes.run(self.V, self._key(kind), parts, M, carry, wanted)
-            assert update is not None
-            moved = scaled(self.V, self._key(kind, "statistics"), update, self.recording) / grain
-            planes = [moved.sum(0).movedim(-1, 0)]
-            if carry is not None and after is not None:
-                planes.append((after - carry).sum(0).movedim(-1, 0))
-            changes.append(torch.cat(planes))
-            if wanted:
-                back = told.mean(3)
-        return Change(torch.cat(changes, 2), R), back
+        return learn(self.rules, self.sizes, state, _site(state, x), e, message)
 
     def commit(self, state: Tensor, change: Change, told: Told | None = None) -> Tensor:
         """Moved by the mean over rows (eq. 8)."""
@@ -209,29 +177,13 @@ class MPLP(Algorithm):
     def respond(self, function: str, x: Tensor, m: Tensor, derived: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """An activation's message: its inputs ``(...)``, what came from behind ``(..., M)`` -> ``(..., M)``."""
         parts = {"message": m.reshape(-1, m.shape[-1]), "input": x.reshape(-1, 1)}
-        return self._answer(function, parts).view(m.shape)
+        return self.rules.respond(function, parts).view(m.shape)
 
     def judge(self, function: str, y: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-        """A loss's message (eq. 6: what it is sent is the loss itself): outputs, targets -> ``(..., M)``.
-
-        Args:
-            function: ``"cross_entropy"`` or ``"mse_loss"``.
-            y: outputs of the model.
-            target: as the function takes it.
-            weight: derivative of what is minimised by the function's value, 1 where that is the loss itself.
-        """
-        if function == "cross_entropy":
-            loss = F.cross_entropy(y, target, reduction="none")
-            classes = 1 if y.dim() > 1 else 0
-            output = y.softmax(classes)
-            if not target.is_floating_point():
-                target = F.one_hot(target, y.shape[classes]).movedim(-1, classes).to(y)
-            loss = loss.unsqueeze(classes).expand_as(y)
-        else:
-            loss, output = (y - target).square(), y
-        parts = {"loss": loss * weight, "output": output, "error": target - output}
+        """A loss's message: outputs, targets -> ``(..., M)``; :func:`~lightning_vsml.algorithms.mplp.rules.of_loss`."""
+        parts = of_loss(function, y, target, weight)
         fed = {name: part.reshape(-1, 1) for name, part in parts.items()}
-        return self._answer(function, fed).view(*y.shape, -1)
+        return self.rules.respond(function, fed).view(*y.shape, -1)
 
     def feedback(self, e: Tensor) -> Tensor:
         """None for a loss without a rule.
@@ -243,19 +195,6 @@ class MPLP(Algorithm):
             f"{self.name!r} learns from what a loss tells it by a rule, and has rules for "
             f"{', '.join(kind for kind in self.kinds if kind in nodes.LOSSES)} of one mapped layer's output alone."
         )
-
-    def _answer(self, kind: str, fed: Mapping[str, Tensor]) -> Tensor:
-        parts = [self._standardised(kind, name, fed[name]) for name in nodes.inputs(kind)]
-        return nodes.respond(self.V, self._key(kind), parts)
-
-    def _key(self, kind: str, what: str = "rules") -> str:
-        """The name of a node's tensors."""
-        own = self.sharing == "tensor" or (self.sharing == "kind" and what == "statistics")
-        return f"{kind}.{self.place}" if own and kind not in nodes.LOSSES else kind
-
-    def _standardised(self, kind: str, name: str, part: Tensor) -> Tensor:
-        key = f"{self._key(kind, 'statistics')}.statistics.{name}"
-        return standardised(self.V, key, part, self.recording)
 
     # --- where it runs, and files
 
@@ -292,19 +231,6 @@ class MPLP(Algorithm):
         sizes = card["sizes"]
         own = Sizes(int(sizes["messages"]), int(sizes["carry"]), tuple(sizes["hidden"]))
         return cls(card["name"], tensors, own, tuple(card["kinds"]), card["sharing"], int(card["places"]), card)
-
-
-def fresh(
-    sizes: Sizes, kinds: Sequence[str], sharing: str, places: int, generator: torch.Generator
-) -> dict[str, Tensor]:
-    """Networks of all nodes of a model of so many layers, where meta-training begins."""
-    V: dict[str, Tensor] = {}
-    for kind in (*nodes.PARAMETERS, *kinds):
-        own = sharing == "tensor" and kind not in nodes.LOSSES
-        count = places if kind in nodes.PARAMETERS else places - 1
-        for prefix in [f"{kind}.{place}" for place in range(count)] if own else [kind]:
-            V |= nodes.fresh(kind, prefix, sizes, generator)
-    return V
 
 
 def _site(state: Tensor, x: Tensor | Site) -> Site:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_vsml.algorithms.mplp import MPLP
-from lightning_vsml.algorithms.mplp.family import fresh
+from lightning_vsml.algorithms.mplp.initial import fresh
 from lightning_vsml.algorithms.mplp.nodes import Sizes
 from lightning_vsml.algorithms.mplp.statistics import is_trained
 from lightning_vsml.lab import datasets
