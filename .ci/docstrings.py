@@ -1,7 +1,7 @@
 """An extension for Griffe, which reads docstrings for the API reference: their marks become Markdown.
 
-In the source they are what Python's own tools show: roles (``:class:`~a.b.C```), simple tables, prompts without a fence,
-several arguments in one entry.
+In the source they are what Python shows: roles (``:class:`~a.b.C```), simple tables, prompts without a fence, several
+arguments in one entry.
 """
 
 import re
