@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from lightning_vsml import checkpoints
 from lightning_vsml.binding.grids import GRIDS
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^ *(```+)(\w*)[^\n]*\n(.*?)^ *\1 *$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!\w+:)([^)\s#]*)(?:#([^)\s]*))?\)")
 HEADING = re.compile(r"^#+ +(.*?) *$", re.MULTILINE)
@@ -26,7 +27,7 @@ def _registry() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_registry")
-@pytest.mark.parametrize("page", ["index.md", "extending.md"])
+@pytest.mark.parametrize("page", ["index.md", "extending.md", "format.md"])
 def test_python_blocks_run_one_after_another(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     path, namespace = ROOT / "docs" / page, {"__name__": "page"}
@@ -38,12 +39,31 @@ def test_python_blocks_run_one_after_another(page: str, tmp_path: Path, monkeypa
         exec(compile(above + block[3], str(path), "exec"), namespace)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_relative_links_lead_somewhere(page: Path) -> None:
     for target, anchor in LINK.findall(without_code(page)):
         path = (page.parent / target).resolve() if target else page
         assert path.exists(), f"{page.name} links {target}, which does not exist"
         assert not anchor or anchor in anchors(path), f"{page.name} links {target}#{anchor}: no such heading"
+
+
+def test_the_table_to_choose_from_has_every_shipped_algorithm() -> None:
+    text = (ROOT / "docs" / "choose.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1] for line in text.split("## ")[0].splitlines() if line.startswith("| ")]
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert named == set(checkpoints.names()) - {"meta_mnist"}
+
+
+@pytest.mark.parametrize("name", checkpoints.names())
+def test_the_format_names_what_files_hold(name: str) -> None:
+    algorithm, text = checkpoints.load(name), (ROOT / "docs" / "format.md").read_text(encoding="utf-8")
+    tensors = () if algorithm.family == "mplp" else algorithm.tensors()  # that page only says how theirs are named
+    words = {"format", "version", "sha256", "name", "family", "kind", "made_by", "measured", *tensors}
+    for settings in (algorithm.settings(), *algorithm.settings().get("protocol", {}).get("learn", ())):
+        words.update(settings)
+    assert not [word for word in sorted(words) if f"`{word}`" not in text and f'"{word}": [...]' not in text]
+    assert f"`{algorithm.family}`" in text and f"| {checkpoints.VERSION} |" in text
+    assert f"| {checkpoints.VERSION + 1} |" not in text
 
 
 def test_links_are_found() -> None:

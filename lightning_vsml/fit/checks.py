@@ -37,7 +37,7 @@ def check_trainer(trainer: Trainer, learner_type: type) -> None:
     if isinstance(trainer.strategy, FSDPStrategy | DeepSpeedStrategy | ModelParallelStrategy):
         raise MisconfigurationException(
             f"VSMLLearner needs whole weights on every process, but {type(trainer.strategy).__name__} shards them. "
-            'Use strategy="auto" or "ddp".'
+            'Use strategy="auto" or "ddp". What sharded states would take: docs/scale.md.'
         )
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from helpers import Module, classification, mlp, trainer
 from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder
-from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from lightning.pytorch.tuner import Tuner
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
@@ -57,12 +57,15 @@ def test_the_tuner_itself() -> None:
         Tuner(trainer(VSMLLearner())).lr_find(Module(mlp()), classification())
 
 
-@pytest.mark.parametrize("strategy", [FSDPStrategy, DeepSpeedStrategy])
+@pytest.mark.parametrize("strategy", [FSDPStrategy, DeepSpeedStrategy, ModelParallelStrategy])
 def test_sharded_strategies(strategy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     run = trainer()
-    monkeypatch.setattr(run.strategy, "__class__", strategy)  # neither can be made without its hardware
-    with pytest.raises(MisconfigurationException, match=f"whole weights on every process, but {strategy.__name__}"):
+    monkeypatch.setattr(run.strategy, "__class__", strategy)  # none can be made without its hardware
+    message = f"whole weights on every process, but {strategy.__name__}"
+    with pytest.raises(MisconfigurationException, match=message) as refused:
         VSMLLearner().setup(run, Module(mlp()), "fit")
+    page = str(refused.value).split()[-1].rstrip(".")
+    assert strategy.__name__ in (Path(__file__).parents[2] / page).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
