@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_vsml.algorithms.base import Across, Algorithm, Pace, family
+from lightning_vsml.algorithms.cards import Fields, Optional, agrees, list_of, one_of, table, whole
 from lightning_vsml.algorithms.change import Change
 from lightning_vsml.algorithms.mplp import nodes
 from lightning_vsml.algorithms.mplp.nodes import Sizes
@@ -51,6 +52,19 @@ class MPLP(Algorithm):
     """
 
     family: ClassVar[str] = "mplp"
+    card_fields: ClassVar[Fields] = {
+        "sizes": table(
+            {
+                "messages": whole(1),
+                "carry": whole(0),
+                "hidden": list_of(whole(1), 2, 2),
+                "parameters": Optional(whole(1)),
+            }
+        ),
+        "kinds": list_of(one_of(*nodes.ACTIVATIONS, *nodes.LOSSES), 1),
+        "sharing": one_of(*SHARING),
+        "places": whole(0),
+    }
     readable: ClassVar[bool] = True
     chained: ClassVar[bool] = True
     pace: ClassVar[Pace] = Pace.NONE
@@ -291,11 +305,20 @@ class MPLP(Algorithm):
         """From a card and the tensors beside it."""
         sizes = card["sizes"]
         own = Sizes(int(sizes["messages"]), int(sizes["carry"]), tuple(sizes["hidden"]))
-        return cls(card["name"], tensors, own, tuple(card["kinds"]), card["sharing"], int(card["places"]), card)
+        rules = cls(card["name"], tensors, own, tuple(card["kinds"]), card["sharing"], int(card["places"]), card)
+        if rules.sharing != "statistics" and rules.places > len(tensors):
+            raise ValueError(f"places is {rules.places}, but there are {len(tensors)} tensors in all.")
+        wanted = shapes(own, rules.kinds, rules.sharing, rules.places)
+        for name, shape in wanted.items():
+            if name not in tensors or tensors[name].shape != shape:
+                have = tuple(tensors[name].shape) if name in tensors else "none"
+                raise ValueError(f"by sizes, kinds, sharing and places there should be a {name} {shape}, got {have}.")
+        agrees("sizes", sizes, rules.settings()["sizes"])
+        return rules
 
 
 def fresh(
-    sizes: Sizes, kinds: Sequence[str], sharing: str, places: int, generator: torch.Generator
+    sizes: Sizes, kinds: Sequence[str], sharing: str, places: int, generator: torch.Generator | None
 ) -> dict[str, Tensor]:
     """Networks of all nodes of a model of so many layers, where meta-training begins."""
     V: dict[str, Tensor] = {}
@@ -305,6 +328,21 @@ def fresh(
         for prefix in [f"{kind}.{place}" for place in range(count)] if own else [kind]:
             V |= nodes.fresh(kind, prefix, sizes, generator)
     return V
+
+
+def shapes(sizes: Sizes, kinds: Sequence[str], sharing: str, places: int) -> dict[str, tuple[int, ...]]:
+    """Of the tensors that a model of so many layers needs: networks, and statistics of what they are fed."""
+    with torch.device("meta"):  # whatever a card says, no memory is taken
+        networks = fresh(sizes, kinds, sharing, places, None)
+    found = {name: tuple(tensor.shape) for name, tensor in networks.items()}
+    for kind in (*nodes.PARAMETERS, *kinds):
+        count = places if kind in nodes.PARAMETERS else places - 1
+        own = sharing != "statistics" and kind not in nodes.LOSSES
+        for prefix in [f"{kind}.{place}" for place in range(count)] if own else [kind]:
+            found |= {f"{prefix}.statistics.{name}": (2, nodes.width(name, sizes)) for name in nodes.inputs(kind)}
+            if kind in nodes.PARAMETERS:
+                found |= {f"{prefix}.{name}": () for name in ("offset", "scale")}
+    return found
 
 
 def _site(state: Tensor, x: Tensor | Site) -> Site:
