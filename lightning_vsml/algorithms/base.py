@@ -14,6 +14,7 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor
 
+from lightning_vsml.algorithms.cards import Fields
 from lightning_vsml.algorithms.change import Change
 from lightning_vsml.algorithms.parts import Reach
 from lightning_vsml.ticks import Layout, Site, Told
@@ -58,6 +59,7 @@ class Algorithm(ABC):
 
     Attributes:
         family: its name in cards.
+        card_fields: what :meth:`settings` writes: how each is checked before :meth:`assemble` sees it.
         readable: whether weights can be read from states and written into them (:meth:`decode`, :meth:`overwrite`).
             If not, states begin as noise.
         chained: whether messages between layers are its own, with as many numbers as it likes, and no gradients:
@@ -71,6 +73,7 @@ class Algorithm(ABC):
     """
 
     family: ClassVar[str]
+    card_fields: ClassVar[Fields] = {}
     readable: ClassVar[bool]
     chained: ClassVar[bool] = False
     pace: ClassVar[Pace] = Pace.FEEDBACK

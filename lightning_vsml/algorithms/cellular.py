@@ -3,6 +3,7 @@
 Pure functions, state in, state out; nothing here knows of modules, of autograd or of Lightning.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -12,8 +13,9 @@ import torch
 from torch import Tensor
 
 from lightning_vsml.algorithms.base import Algorithm, Pace, family
+from lightning_vsml.algorithms.cards import CELL, Fields, Optional, agrees, flag, list_of, number, table
 from lightning_vsml.algorithms.change import Change
-from lightning_vsml.algorithms.parts import Codec, Protocol, Reach, Stability
+from lightning_vsml.algorithms.parts import PROTOCOL, REACH, STABILITY, Codec, Protocol, Reach, Stability
 from lightning_vsml.algorithms.readout import Readout
 from lightning_vsml.ticks import (
     IMPLEMENTATIONS,
@@ -67,6 +69,17 @@ class LearningAlgorithm(Algorithm):
     """
 
     family: ClassVar[str] = "cellular"
+    card_fields: ClassVar[Fields] = {
+        "cell": table(CELL),
+        "protocol": table(PROTOCOL),
+        "memory": list_of(flag, 1),
+        "lr": number(above=0),
+        "stability": table(STABILITY),
+        "reach": table(REACH),
+        "positions": Optional(number(0, 1)),
+        "fine": Optional(flag),
+        "tolerance": Optional(number(above=0, below=1)),
+    }
     readable: ClassVar[bool] = True
 
     name: str
@@ -101,8 +114,8 @@ class LearningAlgorithm(Algorithm):
         self.protocol.validate(self.cell)
         if (self.gradient is None) is not (not self.protocol.commit):
             raise ValueError("gradient should be given where the protocol has commit ticks, and only there.")
-        if not self.lr > 0:
-            raise ValueError(f"lr should be positive, got {self.lr}.")
+        if not 0 < self.lr < math.inf:
+            raise ValueError(f"lr should be positive and finite, got {self.lr}.")
         if not 0 <= self.positions <= 1:
             raise ValueError(f"positions should be from 0 (sum) to 1 (mean), got {self.positions}.")
         if not 0 < self.tolerance < 1:
@@ -381,21 +394,23 @@ class LearningAlgorithm(Algorithm):
     @classmethod
     def assemble(cls, card: dict[str, Any], tensors: dict[str, Tensor]) -> "LearningAlgorithm":
         """From a card and the tensors beside it."""
-        return cls(
+        algorithm = cls(
             name=card["name"],
             cell=Cell(**{name: tensors[name] for name in Cell._fields}),
             protocol=Protocol.of(card["protocol"]),
             codec=Codec(**{name: tensors[name] for name in Codec._fields}),
-            memory=tuple(bool(unit) for unit in card["memory"]),
+            memory=tuple(card["memory"]),
             lr=float(card["lr"]),
             stability=Stability(**card["stability"]),
             reach=Reach(**card["reach"]),
             positions=float(card.get("positions", 0.0)),
-            fine=bool(card.get("fine", False)),
+            fine=card.get("fine", False),
             tolerance=float(card.get("tolerance", TOLERANCE)),
             gradient=tensors.get("gradient"),
             card=card,
         )
+        agrees("cell", card["cell"], algorithm.settings()["cell"])
+        return algorithm
 
     @property
     def fingerprint(self) -> str:

@@ -18,6 +18,7 @@ from safetensors.torch import load as parse_safetensors
 from safetensors.torch import save as render_safetensors
 
 from lightning_vsml.algorithms.base import FAMILIES, Algorithm
+from lightning_vsml.algorithms.cards import COMMON, KINDS, Fields, check_fields
 from lightning_vsml.algorithms.cellular import LearningAlgorithm
 from lightning_vsml.algorithms.emergent import Emergent
 from lightning_vsml.algorithms.files import replace_file
@@ -29,9 +30,6 @@ FORMAT = "lightning_vsml"
 VERSION = 6  # of the files; a reader takes this and all older versions
 # 2: ticks have "own"; 3: "positions"; 4: "fine", "tolerance", a reach of weights; 5: "family"
 SHIPPED = (LearningAlgorithm, Emergent, MetaRNN, MPLP, *RULES.values())  # families that come with the package
-KINDS = ("constructed", "cloned", "meta-learned")
-
-
 Kind = TypeVar("Kind", bound=Algorithm)
 
 
@@ -92,6 +90,7 @@ def load(
     """
     path = _find(name_or_path)
     card = _read_card(card_path(path))
+    _check_card(card_path(path), card, COMMON)
     content = path.read_bytes()
     if (digest := hashlib.sha256(content).hexdigest()) != card.get("sha256"):
         raise CheckpointError(
@@ -109,11 +108,12 @@ def load(
             f"{path} is of the family {family.family!r}, but expected was one of the family {kind.family!r}. Give "
             "another algorithm."
         )
+    _check_card(card_path(path), card, family.card_fields)
     try:
         algorithm = family.assemble(card, parse_safetensors(content))
-    except (KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
         raise CheckpointError(
-            f"{path} and its card do not describe a learning algorithm: {error!r}. Make both files again."
+            f"{path} and its card do not describe a learning algorithm: {_words(error)} Make both files again."
         ) from error
     return algorithm.to(device)
 
@@ -134,7 +134,7 @@ def save(
     Measurements on an older card at ``path`` are kept where the tensors are the same.
 
     Raises:
-        ValueError: wrong ending or kind; nothing is written.
+        ValueError: wrong ending, kind, or a setting that no card may hold; nothing is written.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
@@ -156,9 +156,11 @@ def save(
     if card_path(path).is_file():
         older = _read_card(card_path(path))
         card["measured"] = older["measured"] if older.get("sha256") == card["sha256"] else []
+    text = _render_card(card)
+    check_fields(json.loads(text), {**COMMON, **algorithm.card_fields}, notes=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, content)
-    _write_card(path, card)
+    replace_file(card_path(path), text)
 
 
 def record(path: str | os.PathLike[str], measurement: Mapping[str, Any]) -> None:
@@ -169,7 +171,7 @@ def record(path: str | os.PathLike[str], measurement: Mapping[str, Any]) -> None
     """
     card = load(Path(path)).card
     others = [older for older in card["measured"] if older != dict(measurement)]
-    _write_card(Path(path), {**card, "measured": [*others, dict(measurement)]})
+    replace_file(card_path(Path(path)), _render_card({**card, "measured": [*others, dict(measurement)]}))
 
 
 def _find(name_or_path: str | os.PathLike[str]) -> Path:
@@ -199,12 +201,12 @@ def _find(name_or_path: str | os.PathLike[str]) -> Path:
 def _read_card(path: Path) -> dict[str, Any]:
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # of UTF-8, of JSON, of its longest numbers; and of its depth
         raise CheckpointError(f"{path} is damaged: it is not JSON ({error}). Copy or make it again.") from error
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise CheckpointError(f'{path} is not the card of a {FORMAT} checkpoint: it lacks "format": "{FORMAT}".')
     version = card.get("version")
-    if not isinstance(version, int) or version < 1:
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise CheckpointError(f"{path} is damaged: its version should be a whole number from 1, got {version!r}.")
     if version > VERSION:
         raise CheckpointError(
@@ -213,6 +215,17 @@ def _read_card(path: Path) -> dict[str, Any]:
     return card
 
 
-def _write_card(path: Path, card: dict[str, Any]) -> None:
-    text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
-    replace_file(card_path(path), text.encode())
+def _words(error: Exception) -> str:
+    """What a constructor said; of other errors, which are no sentences, what they are."""
+    return str(error) if type(error) is ValueError else f"{error!r}."
+
+
+def _check_card(path: Path, card: dict[str, Any], fields: Fields) -> None:
+    try:
+        check_fields(card, fields, notes=True)
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not a card that can be run: {error} Correct it, or make it again.") from error
+
+
+def _render_card(card: dict[str, Any]) -> bytes:
+    return (json.dumps(card, indent=2, ensure_ascii=False) + "\n").encode()

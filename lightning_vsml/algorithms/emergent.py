@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from lightning_vsml.algorithms.base import ELEMENTWISE, SHAPING, Across, Algorithm, Pace, family
+from lightning_vsml.algorithms.cards import CELL, Fields, agrees, number, table
 from lightning_vsml.algorithms.change import Change
 from lightning_vsml.algorithms.noise import noise
 from lightning_vsml.algorithms.parts import Reach
@@ -48,6 +49,7 @@ class Emergent(Algorithm):
     """
 
     family: ClassVar[str] = "emergent"
+    card_fields: ClassVar[Fields] = {"cell": table(CELL), "std": number(0)}
     readable: ClassVar[bool] = False
     chained: ClassVar[bool] = True
     pace: ClassVar[Pace] = Pace.NONE
@@ -188,7 +190,9 @@ class Emergent(Algorithm):
     def assemble(cls, card: dict[str, Any], tensors: dict[str, Tensor]) -> "Emergent":
         """From a card and the tensors beside it."""
         cell = Cell(**{name: tensors[name] for name in Cell._fields})
-        return cls(card["name"], cell, float(card["std"]), card)
+        algorithm = cls(card["name"], cell, float(card["std"]), card)
+        agrees("cell", card["cell"], {**card["cell"], **algorithm.settings()["cell"]})
+        return algorithm
 
     def _some(self, state: Tensor, messages: Tensor) -> list[tuple[Tensor, Tensor]]:
         """The state of every row and its messages, as many at a time as fit in memory."""

@@ -7,7 +7,25 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from lightning_vsml.algorithms.cards import Fields, Optional, list_of, number, or_null, table, whole
 from lightning_vsml.ticks import Cell, CommitTick, Tick
+
+_CHANNELS = list_of(whole(0))
+_PAIRS = list_of(list_of(whole(0), 2, 2))
+_COMMIT_TICK: Fields = {
+    name: Optional(_PAIRS if name in ("outputs", "inputs") else _CHANNELS) for name in CommitTick._fields
+}
+_TICK: Fields = {"x": _CHANNELS, "e": _CHANNELS, "own": Optional(_CHANNELS)}
+PROTOCOL: Fields = {
+    "forward": list_of(table(_TICK), 1),
+    "learn": list_of(table(_TICK), 1),
+    "commit": Optional(list_of(table(_COMMIT_TICK))),
+}
+"""Fields of a :class:`Protocol` in a card."""
+STABILITY: Fields = dict.fromkeys(("state_clip", "change_clamp"), Optional(or_null(number(above=0))))
+"""Fields of :class:`Stability`."""
+REACH: Fields = dict.fromkeys("xew", Optional(number(above=0)))
+"""Fields of :class:`Reach`."""
 
 
 class Protocol(NamedTuple):

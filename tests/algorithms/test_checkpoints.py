@@ -187,7 +187,7 @@ def flip_a_byte(path: Path) -> None:
         (lambda path: edit_card(path, lambda c: c.update(format="gguf")), "not the card of a lightning_vsml"),
         (lambda path: edit_card(path, lambda c: c.update(version=99)), "format version 99, .* reads up to 6. Upgrade"),
         (lambda path: edit_card(path, lambda c: c.update(version="1")), "version should be a whole number"),
-        (lambda path: edit_card(path, lambda c: c.pop("protocol")), "do not describe a learning algorithm"),
+        (lambda path: edit_card(path, lambda c: c.pop("protocol")), "not a card that can be run: protocol is missing"),
         (lambda path: edit_card(path, lambda c: c.update(memory=[True])), "do not describe a learning algorithm"),
         (lambda path: edit_card(path, lambda c: c["protocol"]["learn"][0].update(x=[9])), "feeds channels"),
     ],

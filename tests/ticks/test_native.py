@@ -1,7 +1,10 @@
 """Compiled ticks: when they compile, when they leave the work to torch, and what they do with awkward numbers."""
 
 import ctypes
+import hashlib
 import logging
+import os
+import subprocess
 from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
@@ -69,6 +72,47 @@ def test_compiles_once_for_all_shapes_and_learning_rates(fresh: Path, messages: 
     compiler.library.cache_clear()
     native().learn(*feeds(3))  # another process
     assert len(messages) == 1
+
+
+def truncated(library: Path) -> None:
+    library.write_bytes(library.read_bytes()[: library.stat().st_size // 2])
+
+
+def empty(library: Path) -> None:
+    library.write_bytes(b"")
+
+
+def foreign(library: Path) -> None:
+    """Another library that loads, and has none of the functions."""
+    source = library.with_suffix(".cpp")
+    source.write_text('extern "C" int other() { return 1; }')
+    subprocess.run([compiler.compiler() or "c++", "-shared", "-fPIC", str(source), "-o", str(library)], check=True)
+    source.unlink()
+
+
+def of_another_system(library: Path) -> None:
+    """Whole, as the digest in its name says, but nothing that this system can load."""
+    content = b"\x7fELF of elsewhere"
+    library.unlink()
+    stem = library.stem.split("-")[0]
+    library.with_name(f"{stem}-{hashlib.sha256(content).hexdigest()[:32]}.so").write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [truncated, empty, foreign, of_another_system])
+def test_a_damaged_library_is_compiled_anew(damage: Callable[[Path], None], fresh: Path, messages: list[str]) -> None:
+    case = feeds(12)
+    before = native().learn(*case)
+    [library] = (fresh / "cache").iterdir()
+    whole = library.read_bytes()
+    copy = fresh / "copy"
+    copy.write_bytes(whole)
+    os.replace(copy, library)  # the process goes on with the file that it has loaded; the next one finds this
+    damage(library)
+    compiler.library.cache_clear()
+    torch.testing.assert_close(native().learn(*case), before, rtol=0, atol=0)
+    assert [file.read_bytes() for file in (fresh / "cache").iterdir()] == [whole]
+    assert len(messages) == 3 and "made anew" in messages[1] and str(library.parent) in messages[1]
+    assert "Compiling the ticks of 5 units" in messages[2]
 
 
 def without_compiler(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:

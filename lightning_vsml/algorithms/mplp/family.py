@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from lightning_vsml.algorithms.base import Across, Algorithm, Pace, family
+from lightning_vsml.algorithms.cards import Fields, Optional, agrees, list_of, one_of, table, whole
 from lightning_vsml.algorithms.change import Change
 from lightning_vsml.algorithms.mplp import nodes
-from lightning_vsml.algorithms.mplp.initial import initialise
+from lightning_vsml.algorithms.mplp.initial import initialise, shapes
 from lightning_vsml.algorithms.mplp.layer import learn
 from lightning_vsml.algorithms.mplp.nodes import Sizes
 from lightning_vsml.algorithms.mplp.rules import SHARING, Rules, of_loss
@@ -51,6 +52,19 @@ class MPLP(Algorithm):
     """
 
     family: ClassVar[str] = "mplp"
+    card_fields: ClassVar[Fields] = {
+        "sizes": table(
+            {
+                "messages": whole(1),
+                "carry": whole(0),
+                "hidden": list_of(whole(1), 2, 2),
+                "parameters": Optional(whole(1)),
+            }
+        ),
+        "kinds": list_of(one_of(*nodes.ACTIVATIONS, *nodes.LOSSES), 1),
+        "sharing": one_of(*SHARING),
+        "places": whole(0),
+    }
     readable: ClassVar[bool] = True
     chained: ClassVar[bool] = True
     pace: ClassVar[Pace] = Pace.NONE
@@ -230,7 +244,16 @@ class MPLP(Algorithm):
         """From a card and the tensors beside it."""
         sizes = card["sizes"]
         own = Sizes(int(sizes["messages"]), int(sizes["carry"]), tuple(sizes["hidden"]))
-        return cls(card["name"], tensors, own, tuple(card["kinds"]), card["sharing"], int(card["places"]), card)
+        rules = cls(card["name"], tensors, own, tuple(card["kinds"]), card["sharing"], int(card["places"]), card)
+        if rules.sharing != "statistics" and rules.places > len(tensors):
+            raise ValueError(f"places is {rules.places}, but there are {len(tensors)} tensors in all.")
+        wanted = shapes(own, rules.kinds, rules.sharing, rules.places)
+        for name, shape in wanted.items():
+            if name not in tensors or tensors[name].shape != shape:
+                have = tuple(tensors[name].shape) if name in tensors else "none"
+                raise ValueError(f"by sizes, kinds, sharing and places there should be a {name} {shape}, got {have}.")
+        agrees("sizes", sizes, rules.settings()["sizes"])
+        return rules
 
 
 def _site(state: Tensor, x: Tensor | Site) -> Site:

@@ -10,7 +10,7 @@ from lightning_vsml.algorithms.mplp.nodes import Sizes
 
 
 def fresh(
-    sizes: Sizes, kinds: Sequence[str], sharing: str, places: int, generator: torch.Generator
+    sizes: Sizes, kinds: Sequence[str], sharing: str, places: int, generator: torch.Generator | None
 ) -> dict[str, Tensor]:
     """Networks of all nodes of a model of so many layers, where meta-training begins."""
     V: dict[str, Tensor] = {}
@@ -20,6 +20,21 @@ def fresh(
         for prefix in [f"{kind}.{place}" for place in range(count)] if own else [kind]:
             V |= nodes.fresh(kind, prefix, sizes, generator)
     return V
+
+
+def shapes(sizes: Sizes, kinds: Sequence[str], sharing: str, places: int) -> dict[str, tuple[int, ...]]:
+    """Of the tensors that a model of so many layers needs: networks, and statistics of what they are fed."""
+    with torch.device("meta"):  # whatever a card says, no memory is taken
+        networks = fresh(sizes, kinds, sharing, places, None)
+    found = {name: tuple(tensor.shape) for name, tensor in networks.items()}
+    for kind in (*nodes.PARAMETERS, *kinds):
+        count = places if kind in nodes.PARAMETERS else places - 1
+        own = sharing != "statistics" and kind not in nodes.LOSSES
+        for prefix in [f"{kind}.{place}" for place in range(count)] if own else [kind]:
+            found |= {f"{prefix}.statistics.{name}": (2, nodes.width(name, sizes)) for name in nodes.inputs(kind)}
+            if kind in nodes.PARAMETERS:
+                found |= {f"{prefix}.{name}": () for name in ("offset", "scale")}
+    return found
 
 
 @torch.no_grad()

@@ -53,7 +53,7 @@ def width(name: str, sizes: Sizes) -> int:
     return sizes.messages if name == "message" else 1
 
 
-def fresh(kind: str, prefix: str, sizes: Sizes, generator: torch.Generator) -> dict[str, Tensor]:
+def fresh(kind: str, prefix: str, sizes: Sizes, generator: torch.Generator | None) -> dict[str, Tensor]:
     """Networks of a node where meta-training begins."""
     M, K, hidden = sizes
     fed = sum(width(name, sizes) for name in inputs(kind))

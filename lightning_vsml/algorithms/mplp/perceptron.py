@@ -15,7 +15,7 @@ CHUNK = 4096  # nodes at a time
 
 
 def initial(
-    prefix: str, inputs: int, hidden: Sequence[int], outputs: int, generator: torch.Generator
+    prefix: str, inputs: int, hidden: Sequence[int], outputs: int, generator: torch.Generator | None
 ) -> dict[str, Tensor]:
     """Weights of variance 2 / fan-in, of the last layer 1 / fan-in; biases of 0."""
     sizes, V = (inputs, *hidden, outputs), {}

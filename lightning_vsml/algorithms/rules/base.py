@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from lightning_vsml.algorithms.base import Algorithm, Pace
+from lightning_vsml.algorithms.cards import Fields, agrees, each, list_of, number, text
 from lightning_vsml.algorithms.change import Change
 from lightning_vsml.algorithms.parts import Reach
 from lightning_vsml.ticks import Layout, Site, Told
@@ -42,6 +43,7 @@ class Rule(Algorithm):
         ValueError: a constant is not finite, or lr not positive.
     """
 
+    card_fields: ClassVar[Fields] = {"numbers": list_of(text, 1), "constants": each(number())}
     readable: ClassVar[bool] = True
     pace: ClassVar[Pace] = Pace.CHANGE
     numbers: ClassVar[tuple[str, ...]] = ("w",)  # that a synapse keeps
@@ -177,7 +179,10 @@ class Rule(Algorithm):
     @classmethod
     def assemble(cls: type[Own], card: dict[str, Any], tensors: dict[str, Tensor]) -> Own:
         """From a card and the constants beside it."""
-        return cls(name=card["name"], card=card, **{name: float(value) for name, value in tensors.items()})
+        rule = cls(name=card["name"], card=card, **{name: float(value) for name, value in tensors.items()})
+        for name, said in rule.settings().items():
+            agrees(name, card[name], said)
+        return rule
 
     @staticmethod
     def _site(state: Tensor, x: Tensor | Site) -> Site:

@@ -44,8 +44,15 @@ def library(source: str, name: str) -> ctypes.CDLL:
     if command is None:
         raise CompilerError("no C++ compiler found (looked for $CXX, c++, g++, clang++)")
     key = "\n".join([command, _version(command), _processor(), *_FLAGS, source])
+    make = functools.partial(_compile, command, source, name)
     try:
-        return ctypes.CDLL(str(kept(key, ".so", lambda path: _compile(command, source, name, path))))
+        path = kept(key, ".so", make)
+        try:
+            return ctypes.CDLL(str(path))
+        except OSError as error:  # whole, but of another system: a home directory that containers share
+            logger.warning(f"{path} does not load here ({error}). It is made anew.")
+            path.unlink(missing_ok=True)
+            return ctypes.CDLL(str(kept(key, ".so", make)))
     except OSError as error:  # a cache that is read-only, full, or mounted without the right to execute
         raise CompilerError(f"{error} (set LIGHTNING_VSML_CACHE to a folder for compiled code)") from error
 
