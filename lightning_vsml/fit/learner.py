@@ -33,7 +33,7 @@ class VSMLLearner(Callback):
     commits what belongs to its parameters.
 
     Args:
-        algorithm: name of a shipped algorithm, path of a ``.safetensors`` file, or a
+        algorithm: name of a shipped algorithm, path of a ``.safetensors`` file, ``hf://user/repo/name``, or a
             :class:`~lightning_vsml.LearningAlgorithm`.
         lr: scales the feedback so that ``VSMLLearner("backprop", lr=r)`` follows ``torch.optim.SGD(lr=r)``.
             ``None`` takes the default of the algorithm's card.
