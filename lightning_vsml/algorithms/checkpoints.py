@@ -1,13 +1,15 @@
 """Learning algorithms on disk: ``<name>.safetensors`` holds the tensors, ``<name>.json`` beside it the card.
 
 The card says how to run the tensors (sizes, protocol, codec, stability), how they were made, what they were
-measured at, and the sha256 of the tensor file. Nothing is unpickled; files are replaced atomically.
+measured at, and the sha256 of the tensor file. Nothing is unpickled; files are replaced atomically. They may also lie
+in a repository of the Hugging Face Hub (:mod:`~lightning_vsml.algorithms.hub`).
 """
 
 import hashlib
 import json
 import os
 import platform
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -17,11 +19,12 @@ import torch
 from safetensors.torch import load as parse_safetensors
 from safetensors.torch import save as render_safetensors
 
+from lightning_vsml.algorithms import hub
 from lightning_vsml.algorithms.base import FAMILIES, Algorithm
 from lightning_vsml.algorithms.cards import COMMON, KINDS, Fields, check_fields
 from lightning_vsml.algorithms.cellular import LearningAlgorithm
 from lightning_vsml.algorithms.emergent import Emergent
-from lightning_vsml.algorithms.files import replace_file
+from lightning_vsml.algorithms.files import CheckpointError, replace_file
 from lightning_vsml.algorithms.meta_rnn import MetaRNN
 from lightning_vsml.algorithms.mplp import MPLP
 from lightning_vsml.algorithms.rules import RULES
@@ -31,10 +34,6 @@ VERSION = 6  # of the files; a reader takes this and all older versions
 # 2: ticks have "own"; 3: "positions"; 4: "fine", "tolerance", a reach of weights; 5: "family"
 SHIPPED = (LearningAlgorithm, Emergent, MetaRNN, MPLP, *RULES.values())  # families that come with the package
 Kind = TypeVar("Kind", bound=Algorithm)
-
-
-class CheckpointError(ValueError):
-    """A file that is missing, damaged, foreign, or newer than this package."""
 
 
 def shipped_dir() -> Path:
@@ -75,15 +74,18 @@ def load(name_or_path: str | os.PathLike[str], device: torch.device | str = "cpu
 def load(
     name_or_path: str | os.PathLike[str], device: torch.device | str = "cpu", *, kind: type[Algorithm] = Algorithm
 ) -> Algorithm:
-    """Load an algorithm by the name of a shipped one, or by the path of its ``.safetensors`` file.
+    """Load an algorithm by the name of a shipped one, by the path of its ``.safetensors`` file, or from the Hub.
 
     Args:
-        name_or_path: a string without a folder or ending is a name, anything else a path.
+        name_or_path: a string without a folder or ending is a name; ``"hf://user/repo/name"`` is a name in a
+            repository of the Hugging Face Hub, and ``"hf://user/repo/name@revision"`` that at a branch, tag or commit;
+            anything else is a path.
         device: where its tensors go, whatever device they were made on.
         kind: the family that it has to be of; by default any.
 
     Raises:
-        CheckpointError: unknown name; missing, damaged, foreign or newer file; another family.
+        CheckpointError: unknown name; missing, damaged, foreign or newer file; another family; from the Hub: the
+            extra ``hub`` is not installed, no such repository or revision, no network.
 
     >>> load("backprop")
     LearningAlgorithm('backprop', units=5, |V_M|=190, lr=0.1)
@@ -163,6 +165,49 @@ def save(
     replace_file(card_path(path), text)
 
 
+def push(
+    algorithm: Algorithm | str | os.PathLike[str],
+    address: str,
+    *,
+    made_by: Mapping[str, Any] | None = None,
+    private: bool | None = None,
+    message: str | None = None,
+) -> str:
+    """Upload an algorithm and its card, in one commit, to a repository of the Hugging Face Hub.
+
+    Args:
+        algorithm: itself, or what :func:`load` takes: a name, the path of a file, another address.
+        address: ``"hf://user/repo/name"``, a repository that is made if it does not exist; with ``@branch`` it and the
+            branch have to.
+        made_by: of an algorithm that was not yet saved, as :func:`save` asks for it; what was has it on its card.
+        private: whether a new repository is; by default what its owner has set.
+        message: of the commit.
+
+    Returns:
+        The address of just this commit, ``"hf://user/repo/name@<commit>"``.
+
+    Raises:
+        CheckpointError: not an address; no file that could be loaded; the extra ``hub`` is not installed; no token, or
+            none that may write there; no network.
+        ValueError: ``made_by`` is missing, or given for a file.
+    """
+    goal = hub.parse(address)
+    if isinstance(algorithm, Algorithm):
+        if made_by is None:
+            raise ValueError('say how the algorithm was made, e.g. made_by={"command": "python train.py"}.')
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"{goal.stem}.safetensors"
+            save(algorithm, path, made_by=made_by)
+            tensors, card = path.read_bytes(), _read_card(card_path(path))
+    else:
+        if made_by is not None:
+            raise ValueError(f"the card of {algorithm} says how it was made; leave made_by out.")
+        path = _find(algorithm)
+        load(path)  # what could not be loaded from there is not pushed
+        tensors, card = path.read_bytes(), _read_card(card_path(path)) | {"name": goal.stem}
+    return hub.upload(goal, tensors, _render_card(card), private, message or f"Add {goal.name}")
+
+
 def record(path: str | os.PathLike[str], measurement: Mapping[str, Any]) -> None:
     """Add to a card what its algorithm was measured at: data set, steps, accuracy, baseline, command.
 
@@ -177,15 +222,17 @@ def record(path: str | os.PathLike[str], measurement: Mapping[str, Any]) -> None
 def _find(name_or_path: str | os.PathLike[str]) -> Path:
     if not isinstance(name_or_path, str | os.PathLike):
         raise CheckpointError(
-            f"expected the name of a learning algorithm ({', '.join(names())}), the path of a .safetensors file or a "
-            f"LearningAlgorithm, got {name_or_path!r}."
+            f"expected the name of a learning algorithm ({', '.join(names())}), the path of a .safetensors file, "
+            f"hf://user/repo/name or a LearningAlgorithm, got {name_or_path!r}."
         )
+    if isinstance(name_or_path, str) and name_or_path.startswith(hub.PREFIX):
+        return hub.fetch(hub.parse(name_or_path))
     path = Path(name_or_path)
     if isinstance(name_or_path, str) and path.suffix == "" and path.name == name_or_path:
         if name_or_path not in names():
             raise CheckpointError(
                 f"unknown learning algorithm {name_or_path!r}; the shipped ones are: {', '.join(names()) or 'none'}. "
-                "Give one of these names, or the path of a .safetensors file."
+                "Give one of these names, the path of a .safetensors file, or hf://user/repo/name."
             )
         path = shipped_dir() / f"{name_or_path}.safetensors"
     elif path.suffix != ".safetensors":

@@ -5,6 +5,10 @@ import tempfile
 from pathlib import Path
 
 
+class CheckpointError(ValueError):
+    """A file that is missing, out of reach, damaged, foreign, or newer than this package."""
+
+
 def replace_file(path: Path, content: bytes) -> None:
     """Write ``content`` beside ``path`` and move it there, so that no reader meets half a file."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

@@ -55,7 +55,7 @@ def attach(
 
     Args:
         model: any module, on its device; wrapped in ``DistributedDataParallel`` or by Fabric, too.
-        algorithm: name of a shipped algorithm, path of a ``.safetensors`` file, or a
+        algorithm: name of a shipped algorithm, path of a ``.safetensors`` file, ``hf://user/repo/name``, or a
             :class:`~lightning_vsml.LearningAlgorithm`.
         lr: scales the feedback so that ``backprop`` follows ``torch.optim.SGD(lr=lr)``. ``None`` takes the default of
             the algorithm's card.

@@ -4,9 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import BatchSizeFinder, LearningRateFinder
-from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch.optim import Optimizer
 
@@ -14,6 +11,7 @@ from lightning_vsml.algorithms.base import Algorithm
 from lightning_vsml.binding.following import Following
 from lightning_vsml.binding.rates import without_effect
 from lightning_vsml.binding.synapses import Synapses
+from lightning_vsml.fit.lightning import MisconfigurationException, kinds
 
 
 def check_trainer(trainer: Trainer, learner_type: type) -> None:
@@ -28,13 +26,14 @@ def check_trainer(trainer: Trainer, learner_type: type) -> None:
             f"expected one VSMLLearner, the Trainer has {count}. A weight can follow one algorithm only; remove the "
             "others (a module's configure_callbacks may add one too)."
         )
-    for tuner in (LearningRateFinder, BatchSizeFinder):
-        if any(isinstance(callback, tuner) for callback in callbacks):
+    for tuner in ("LearningRateFinder", "BatchSizeFinder"):
+        if any(isinstance(callback, kinds(f"callbacks.{tuner}")) for callback in callbacks):
             raise MisconfigurationException(
-                f"{tuner.__name__} trains the model with its optimizer before fit starts, which VSMLLearner replaces. "
+                f"{tuner} trains the model with its optimizer before fit starts, which VSMLLearner replaces. "
                 "Remove that callback (or do not use Tuner), and set the value by hand."
             )
-    if isinstance(trainer.strategy, FSDPStrategy | DeepSpeedStrategy | ModelParallelStrategy):
+    sharded = ("FSDPStrategy", "DeepSpeedStrategy", "ModelParallelStrategy")
+    if any(isinstance(trainer.strategy, kinds(f"strategies.{name}")) for name in sharded):
         raise MisconfigurationException(
             f"VSMLLearner needs whole weights on every process, but {type(trainer.strategy).__name__} shards them. "
             'Use strategy="auto" or "ddp". What sharded states would take: docs/scale.md.'

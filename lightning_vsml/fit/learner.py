@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelSummary
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -18,8 +17,10 @@ from lightning_vsml.binding.measure import Measurements
 from lightning_vsml.binding.settings import algorithm_of, check_chained, check_settings
 from lightning_vsml.binding.synapses import Synapses
 from lightning_vsml.fit import checks, pictures, report
+from lightning_vsml.fit.lightning import join, kinds, of_both
 
 
+@of_both("Callback")
 class VSMLLearner(Callback):
     """Trains an unmodified LightningModule by running a learning algorithm forward, without an optimizer.
 
@@ -30,10 +31,11 @@ class VSMLLearner(Callback):
     their own (:data:`~lightning_vsml.binding.grids.GRIDS`) run by it; whatever else the model does is glue and stays
     the user's code. Where an optimizer would step, the weights are written back, so validation, checkpoints and
     export see the plain module. Automatic and manual optimization, with one optimizer or several: each one's ``step``
-    commits what belongs to its parameters.
+    commits what belongs to its parameters. Modules and Trainers may be those of ``pytorch_lightning``, too; import it
+    before the learner is made.
 
     Args:
-        algorithm: name of a shipped algorithm, path of a ``.safetensors`` file, or a
+        algorithm: name of a shipped algorithm, path of a ``.safetensors`` file, ``hf://user/repo/name``, or a
             :class:`~lightning_vsml.LearningAlgorithm`.
         lr: scales the feedback so that ``VSMLLearner("backprop", lr=r)`` follows ``torch.optim.SGD(lr=r)``.
             ``None`` takes the default of the algorithm's card.
@@ -72,6 +74,7 @@ class VSMLLearner(Callback):
         ticks: str | None = None,
         tolerance: float | None = None,
     ) -> None:
+        join()
         super().__init__()
         check_settings(lr, unmapped, forward)
         self.algorithm = algorithm_of(algorithm).on(ticks, tolerance)
@@ -132,7 +135,8 @@ class VSMLLearner(Callback):
         self._next_picture = 0
         if self.follow_optimizer and self.algorithm.pace is not Pace.NONE:
             checks.inform_of_settings(trainer.optimizers, synapses)
-        if trainer.is_global_zero and any(isinstance(callback, ModelSummary) for callback in trainer.callbacks):  # type: ignore[attr-defined]
+        callbacks, summaries = trainer.callbacks, kinds("callbacks.ModelSummary")  # type: ignore[attr-defined]
+        if trainer.is_global_zero and any(isinstance(callback, summaries) for callback in callbacks):
             report.show(report.summary(synapses, self.unmapped))
 
     def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
