@@ -17,6 +17,7 @@ from lightning_vsml.binding.parameter import GraphError
 from lightning_vsml.binding.synapses import Synapses, attach
 from lightning_vsml.fit.learner import VSMLLearner
 from lightning_vsml.lab import datasets
+from lightning_vsml.report import Parity, ReportError, parity
 from lightning_vsml.ticks import Cell, State, Tick
 
 # Messages appear where Lightning's own do, and are silenced with them.
@@ -33,8 +34,10 @@ __all__ = [
     "MappingError",
     "MetaRNN",
     "NonFiniteError",
+    "Parity",
     "Protocol",
     "Reach",
+    "ReportError",
     "Stability",
     "State",
     "Synapses",
@@ -44,5 +47,6 @@ __all__ = [
     "checkpoints",
     "datasets",
     "family",
+    "parity",
     "programs",
 ]
