@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch.utils.data import DataLoader
 
 from lightning_vsml.algorithms.base import Algorithm, Pace
-from lightning_vsml.binding.settings import algorithm_of, check_settings
+from lightning_vsml.binding.settings import algorithm_of
 from lightning_vsml.report.batches import Batches
 from lightning_vsml.report.errors import ReportError
 from lightning_vsml.report.figures import distance
@@ -110,29 +110,20 @@ def plans_of(algorithms: Sequence[Wanted], sgd: Sequence[float], adam: Sequence[
         ReportError: a rate that is none, or nothing to run.
         CheckpointError: an algorithm is not there.
     """
-    for what, rates in (("sgd", sgd), ("adam", adam)):
-        for rate in rates:
-            if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < math.inf:
-                raise ReportError(f"{what}: learning rates should be finite numbers above 0, got {rate!r}.")
+    for what, tried in (("sgd", sgd), ("adam", adam)):
+        for rate in tried:
+            check_rate(what, rate)
     plans = []
     for wanted in [algorithms] if isinstance(algorithms, str | os.PathLike | Algorithm) else algorithms:
         which, lr = wanted if isinstance(wanted, tuple) else (wanted, None)
-        try:
-            check_settings(lr)
-        except ValueError as error:
-            raise ReportError(str(error)) from None
+        if lr is not None:
+            check_rate("algorithms", lr)
         algorithm = algorithm_of(which)
         if lr is not None and algorithm.pace is Pace.NONE:
             raise ReportError(f"{algorithm.name!r} has no learning rate, got {lr:g}: leave it out.")
         own = None if algorithm.pace is Pace.NONE else algorithm.lr
-        plans.append(
-            Plan(
-                algorithm.name if lr is None else f"{algorithm.name}, lr {lr:g}",
-                "algorithm",
-                own if lr is None else float(lr),
-                algorithm,
-            )
-        )
+        name, rate = (algorithm.name, own) if lr is None else (f"{algorithm.name}, lr {lr:g}", float(lr))
+        plans.append(Plan(name, "algorithm", rate, algorithm))
     if not plans:
         raise ReportError("expected at least one learning algorithm, such as 'backprop', got none.")
     if len({plan.name for plan in plans}) < len(plans):
@@ -140,6 +131,16 @@ def plans_of(algorithms: Sequence[Wanted], sgd: Sequence[float], adam: Sequence[
     plans += [Plan(f"SGD, lr {rate:g}", "SGD", rate) for rate in sorted({*map(float, sgd), *_twins(plans)})]
     plans += [Plan(f"Adam, lr {rate:g}", "Adam", rate) for rate in sorted(set(map(float, adam)))]
     return plans
+
+
+def check_rate(what: str, rate: Any) -> None:
+    """Refuse a learning rate that is none.
+
+    Raises:
+        ReportError: it is not a finite number above 0.
+    """
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < math.inf:
+        raise ReportError(f"{what}: learning rates should be finite numbers above 0, got {rate!r}.")
 
 
 def check_steps(steps: int) -> None:

@@ -12,7 +12,7 @@ from lightning_vsml.report.outcome import LayerStep
 class Comparison(Measurements):
     """Compares, without weight decay, with -lr dLoss/dW: the step of SGD with the rates of the parameters' groups.
 
-    For algorithms that choose their own steps, lr is the one by which the two are closest, so that the difference is
+    For algorithms that choose their own steps, lr is the one by which the two are as long, so that the difference is
     one of direction alone.
 
     Args:
@@ -41,7 +41,7 @@ class Comparison(Measurements):
             if parameter.requires_grad:
                 change[:, rows] += rates.decay(parameter) * before[:, rows]
         if algorithm.pace is Pace.COMMIT:
-            expected *= (change * expected).sum() / expected.square().sum().clamp(min=1e-38)
+            expected *= change.norm() / expected.norm()
         self.steps[name] = LayerStep(
             F.cosine_similarity(change.flatten().double(), -gradient.flatten().double(), dim=0).item(),
             ((change - expected).norm() / expected.norm()).item(),

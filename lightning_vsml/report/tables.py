@@ -35,9 +35,10 @@ def learners(outcomes: Sequence[Outcome]) -> Table:
             *(number(smooth(o[name], width)[-1]) if (o := outcome.metrics).get(name) else "" for name in metrics),
         )
     width = window(outcomes[0].steps) if outcomes else 0
+    lowest = reference.plan.name if reference else "none came to an end"
     table.caption = (
         f"final: mean of the last {width} batches; against best and steps to best: the lowest final loss of an "
-        f"optimizer ({reference.plan.name if reference else 'none came to an end'}); kept: numbers besides the weight itself"
+        f"optimizer ({lowest}); kept, and memory: besides the weights themselves"
     )
     return table
 
