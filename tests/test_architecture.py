@@ -26,6 +26,7 @@ KNOW_LIGHTNING = {
     "report/__main__.py",
     "report/batches.py",
     "report/compare.py",
+    "report/example.py",
     "report/optimizers.py",
     "report/recorder.py",
     "report/run.py",

@@ -20,6 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sgd, adam = options.sgd_lr or SGD, options.adam_lr or ADAM
     try:
         check_steps(options.steps)
+        if not 0 <= options.seed < 2**32:
+            raise ReportError(f"--seed should be from 0 to {2**32 - 1}, got {options.seed}.")
         algorithms = [_with_rate(word) for word in options.algorithms]
         plans_of(algorithms, sgd, adam)
         check_folder(options.out)

@@ -23,6 +23,8 @@ class Batches:
 
     Attributes:
         kept: the batches.
+        epoch: how many are an epoch of a run.
+        whole: whether the loader's own epoch came to its end; if not, the run is one epoch.
         steps: how many :class:`Epochs` give, all together.
 
     Raises:
@@ -47,7 +49,8 @@ class Batches:
                     f"expected batches to train on, but the data gave {'no more' if before else 'none'} "
                     f"({type(loader).__name__}). Give a DataLoader or a list of batches, which can be iterated again."
                 )
-        self.epoch = self.epoch or steps  # less than an epoch was asked for
+        self.whole = self.epoch > 0
+        self.epoch = self.epoch or steps
 
 
 class Epochs:

@@ -111,8 +111,8 @@ def plans_of(algorithms: Sequence[Wanted], sgd: Sequence[float], adam: Sequence[
         CheckpointError: an algorithm is not there.
     """
     for what, tried in (("sgd", sgd), ("adam", adam)):
-        for rate in tried:
-            check_rate(what, rate)
+        for each in tried:
+            check_rate(what, each)
     plans = []
     for wanted in [algorithms] if isinstance(algorithms, str | os.PathLike | Algorithm) else algorithms:
         which, lr = wanted if isinstance(wanted, tuple) else (wanted, None)
@@ -225,9 +225,12 @@ def _check(subject: Subject) -> str:
     names = [type(optimizer).__name__ for optimizer in trainer.optimizers]
     if not names or "Mock" in names[0]:
         return ""
-    groups = trainer.optimizers[0].param_groups
-    rate = groups[0].get("initial_lr", groups[0].get("lr"))
-    return f"your {' + '.join(dict.fromkeys(names))}" + (f", lr {rate:g}" if isinstance(rate, float) else "")
+    name = f"your {' + '.join(dict.fromkeys(names))}"
+    if trainer.lr_scheduler_configs:
+        schedulers = dict.fromkeys(type(config.scheduler).__name__ for config in trainer.lr_scheduler_configs)
+        return f"{name} with {' + '.join(schedulers)}"
+    rate = trainer.optimizers[0].param_groups[0].get("lr")
+    return f"{name}, lr {rate:g}" if isinstance(rate, float) else name
 
 
 def _attempt(subject: Subject, outcome: Outcome, tick: Callable[[float], None]) -> None:

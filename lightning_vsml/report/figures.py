@@ -79,6 +79,11 @@ def cosines(outcome: Outcome) -> list[float]:
     return [step.cosine for layer in outcome.layers.values() for step in layer.values()]
 
 
+def difference(outcome: Outcome) -> float:
+    """To the gradient step, in the mean over layers and measured steps; NaN of none."""
+    return mean(step.difference for layer in outcome.layers.values() for step in layer.values())
+
+
 def metric_of(outcomes: Sequence[Outcome]) -> list[str]:
     """Names of metrics that every learner logged, and that are not the loss."""
     first = outcomes[0] if outcomes else None

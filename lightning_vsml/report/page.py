@@ -8,6 +8,7 @@ from rich.text import Text
 
 from lightning_vsml.report import pictures, tables
 from lightning_vsml.report.result import Parity
+from lightning_vsml.report.verdict import head
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1d2026; --paper: #fff; --rule: #d5d8de; --soft: #f4f5f7; --good: #1d7a43;
@@ -32,10 +33,9 @@ caption { padding-top: .4rem; white-space: pre-line } details { margin: .6rem 0 
 
 def page(parity: Parity) -> str:
     """All of a report."""
-    outcomes, parts = parity.outcomes, []
+    outcomes = parity.outcomes
+    parts: list[str] = []
     early = " Ctrl-C ended it early; what was run is here." if parity.stopped else ""
-    from lightning_vsml.report.verdict import head
-
     first = head(outcomes)
     parts.append(f"<h1>Learning algorithms on {_e(parity.module)}</h1>")
     parts.append(f'<div class="verdict"><p>{_e(parity.conditions)} {_e(first[:1].upper() + first[1:])}{early}</p>')
@@ -53,6 +53,7 @@ def page(parity: Parity) -> str:
     if drawn := pictures.metrics(outcomes):
         parts.append("<h2>What the module logs</h2>" + _figure(drawn, f"Mean over {width} batches."))
     parts.append("<h2>Costs</h2>" + _figure(pictures.costs(outcomes), "Medians, without steps that were measured."))
+    parts.append(_table(tables.costs(outcomes)))
     for outcome in parity.algorithms:
         parts.append(f"<h2>{_e(outcome.plan.name)}</h2>")
         if drawn := pictures.layers(outcome):

@@ -55,11 +55,12 @@ class Parity:
     @property
     def conditions(self) -> str:
         """What was run, in a sentence."""
-        times = self.steps / self.batches.epoch
-        seen = f"{times:.3g} times through the data" if times >= 1 else f"{times:.0%} of the data once"
+        seen = "less than an epoch"
+        if self.batches.whole:
+            seen = f"{self.steps / self.batches.epoch:.3g} epochs"
         again = ""
-        if len(self.batches.kept) < min(self.steps, self.batches.epoch):
-            again = f", of which the first {len(self.batches.kept)} batches were kept and came again"
+        if not self.batches.whole and len(self.batches.kept) < self.steps:
+            again = f": the first {len(self.batches.kept)}, which filled the memory for them, again and again"
         return (
             f"{self.module} ({self.weights:,} weights) learned from {self.steps} batches ({seen}{again}), "
             "each learner from the same weights and batches, one seed; losses are of each training batch before "
@@ -68,7 +69,7 @@ class Parity:
 
     def tables(self) -> list[RenderableType]:
         """For a terminal."""
-        parts: list[RenderableType] = [Text(self.verdict), tables.learners(self.outcomes)]
+        parts: list[RenderableType] = [Text(self.verdict), tables.learners(self.outcomes), tables.costs(self.outcomes)]
         for outcome in self.algorithms:
             parts += [table for table in (outcome.mapping, tables.layers(outcome)) if table is not None]
         return parts

@@ -10,14 +10,12 @@ from lightning_vsml.report.outcome import LayerStep, Outcome
 
 
 def learners(outcomes: Sequence[Outcome]) -> Table:
-    """Every learner: of optimizers the best of their rates."""
+    """Every learner's losses: of optimizers the best of their rates."""
     reference = best(o for o in outcomes if o.plan.kind != "algorithm")
-    base = best(o for o in outcomes if o.plan.kind == "SGD")
     metrics = metric_of(outcomes)[:2]
-    table = Table(title="Learners", title_justify="left", caption_justify="left")
+    table = Table(title="Losses", title_justify="left", caption_justify="left")
     table.add_column("learner", overflow="fold")
-    headings = ["final loss", "against best", "steps to best", "ms a step", "x SGD", "kept a weight", "memory"]
-    for heading in [*headings, *metrics]:
+    for heading in ["final loss", "against best", "steps to best", *metrics]:
         table.add_column(heading, justify="right", overflow="fold")
     for outcome in shown(outcomes):
         reached = None if reference is None else passage(outcome, final(reference))
@@ -28,17 +26,38 @@ def learners(outcomes: Sequence[Outcome]) -> Table:
             number(final(outcome)) if outcome.complete else outcome_word(outcome),
             "" if not math.isfinite(against) or (reference and final(reference) <= 0) else f"{against:+.1%}",
             "" if reached is None else f"{reached}",
-            number(milliseconds(outcome)),
-            "" if base is None else number(milliseconds(outcome) / milliseconds(base), 2),
-            number(outcome.kept, 3),
-            size(outcome.kept_bytes) if outcome.losses else "",
             *(number(smooth(o[name], width)[-1]) if (o := outcome.metrics).get(name) else "" for name in metrics),
         )
     width = window(outcomes[0].steps) if outcomes else 0
     lowest = reference.plan.name if reference else "none came to an end"
     table.caption = (
         f"final: mean of the last {width} batches; against best and steps to best: the lowest final loss of an "
-        f"optimizer ({lowest}); kept, and memory: besides the weights themselves"
+        f"optimizer ({lowest})"
+    )
+    return table
+
+
+def costs(outcomes: Sequence[Outcome]) -> Table:
+    """Time and memory of every learner."""
+    base = best(o for o in outcomes if o.plan.kind == "SGD")
+    gpu = any(outcome.peak_bytes for outcome in outcomes)
+    table = Table(title="Costs", title_justify="left", caption_justify="left")
+    table.add_column("learner", overflow="fold")
+    for heading in ["ms a step", "x SGD", "kept a weight", "memory", *(["GPU memory"] if gpu else [])]:
+        table.add_column(heading, justify="right", overflow="fold")
+    for outcome in shown(outcomes):
+        if outcome.losses:
+            table.add_row(
+                outcome.plan.name,
+                number(milliseconds(outcome)),
+                "" if base is None else number(milliseconds(outcome) / milliseconds(base), 2),
+                number(outcome.kept, 3),
+                size(outcome.kept_bytes),
+                *([size(outcome.peak_bytes)] if gpu else []),
+            )
+    table.caption = (
+        "ms a step: median, forward, backward and step, without those that were measured; kept: numbers besides the "
+        "weight itself; memory: of all of them"
     )
     return table
 

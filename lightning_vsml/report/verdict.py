@@ -4,6 +4,7 @@ import math
 from typing import NamedTuple
 
 from lightning_vsml.algorithms.base import Pace
+from lightning_vsml.report import figures
 from lightning_vsml.report.figures import (
     LEVEL,
     best,
@@ -17,6 +18,7 @@ from lightning_vsml.report.figures import (
 from lightning_vsml.report.outcome import Outcome
 
 FOLLOWS = 0.01  # of the way that SGD's weights went: closer is the same
+STEPS = 1e-3  # of a gradient step: so is this, wherever chaos leads it
 
 
 class Verdict(NamedTuple):
@@ -67,14 +69,17 @@ def judge(ours: Outcome, outcomes: list[Outcome]) -> Verdict:
         word = "ahead" if difference < 0 else "behind"
     place = _share(relative, final(theirs), difference, word)
     parts.append(f"{place} {theirs.plan.name} (batch by batch {difference:+.2g} ± {error:.1g})")
-    same = twin is not None and ours.distance < FOLLOWS
+    closeness = figures.difference(ours)
+    same = twin is not None and (ours.distance < FOLLOWS or closeness < STEPS)
     costs = _costs(ours, theirs)
     sentences = [", ".join(parts) + "."]
     if same and twin is not None:
         word = "follows"
         sentences.append(
-            f"It does what SGD does at the same rate: after {ours.steps} steps its weights are {ours.distance:.1g} of "
-            f"the way that SGD's went away from SGD's, and its loss is {abs(final(ours) - final(twin)):.1g} from SGD's."
+            f"It does what SGD does at the same rate: its steps differ from SGD's by {closeness:.1g} of them, after "
+            f"{ours.steps} steps its weights are {ours.distance:.1g} of the way that SGD's went away from SGD's, and "
+            f"its loss is {abs(final(ours) - final(twin)):.1g} from SGD's."
+            + (" As every step is SGD's, that is rounding, which has grown." if ours.distance >= FOLLOWS else "")
         )
     elif found := cosines(ours):
         sentences.append(

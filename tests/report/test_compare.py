@@ -63,7 +63,7 @@ def test_algorithms_are_measured_beside_the_gradient_step(result: Parity) -> Non
     other = [step for layer in adaptive.layers.values() for step in layer.values()]
     assert all(0 < step.cosine < 0.9999 for step in other)
     assert all(step.difference == pytest.approx(math.sqrt(2 - 2 * step.cosine), rel=0.01) for step in other)
-    assert [verdict.word for verdict in result.verdicts][0] == "follows"
+    assert result.verdicts[0].word == "follows"
     assert "weights are" in result.verdict and "SGD, lr 0.1" in result.verdict
 
 
