@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lightning_vsml.binding.synapses import Synapses, attach
     from lightning_vsml.fit.learner import VSMLLearner
     from lightning_vsml.lab import datasets
+    from lightning_vsml.report import Parity, ReportError, parity
     from lightning_vsml.ticks import Cell, State, Tick
 
 # Messages appear where Lightning's own do, and are silenced with them.
@@ -36,8 +37,10 @@ __all__ = [
     "MappingError",
     "MetaRNN",
     "NonFiniteError",
+    "Parity",
     "Protocol",
     "Reach",
+    "ReportError",
     "Stability",
     "State",
     "Synapses",
@@ -47,6 +50,7 @@ __all__ = [
     "checkpoints",
     "datasets",
     "family",
+    "parity",
     "programs",
 ]
 
@@ -65,10 +69,11 @@ _HOMES = {
     "binding.synapses": "Synapses attach",
     "fit.learner": "VSMLLearner",
     "lab": "datasets",
+    "report": "Parity ReportError parity",
     "ticks": "Cell State Tick",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
-_ROOMS = ("algorithms", "binding", "fit", "lab", "ticks")
+_ROOMS = ("algorithms", "binding", "fit", "lab", "report", "ticks")
 
 
 def __getattr__(name: str) -> Any:

@@ -15,6 +15,7 @@ MAY_IMPORT = {
     "fit": {"binding", "algorithms", "ticks"},
     "cloning": {"fit", "lab", "algorithms", "ticks"},
     "meta": {"fit", "lab", "algorithms", "ticks"},
+    "report": {"fit", "binding", "lab", "algorithms", "ticks"},
 }
 KNOW_LIGHTNING = {
     "cloning/module.py",
@@ -22,6 +23,14 @@ KNOW_LIGHTNING = {
     "meta/recipes.py",
     "meta/sequences/module.py",
     "meta/wide/search.py",
+    "report/__main__.py",
+    "report/batches.py",
+    "report/compare.py",
+    "report/example.py",
+    "report/optimizers.py",
+    "report/recorder.py",
+    "report/run.py",
+    "report/source.py",
 }  # and all of fit
 
 
