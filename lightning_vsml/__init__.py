@@ -11,6 +11,7 @@ from lightning_vsml.algorithms.checkpoints import CheckpointError
 from lightning_vsml.algorithms.emergent import Emergent
 from lightning_vsml.algorithms.meta_rnn import MetaRNN
 from lightning_vsml.algorithms.parts import Codec, Protocol, Reach, Stability
+from lightning_vsml.algorithms.plugins import PluginError
 from lightning_vsml.binding.health import NonFiniteError
 from lightning_vsml.binding.mapping import MappingError
 from lightning_vsml.binding.parameter import GraphError
@@ -33,6 +34,7 @@ __all__ = [
     "MappingError",
     "MetaRNN",
     "NonFiniteError",
+    "PluginError",
     "Protocol",
     "Reach",
     "Stability",
