@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lightning_vsml.algorithms.emergent import Emergent
     from lightning_vsml.algorithms.meta_rnn import MetaRNN
     from lightning_vsml.algorithms.parts import Codec, Protocol, Reach, Stability
+    from lightning_vsml.algorithms.plugins import PluginError
     from lightning_vsml.binding.health import NonFiniteError
     from lightning_vsml.binding.mapping import MappingError
     from lightning_vsml.binding.parameter import GraphError
@@ -38,6 +39,7 @@ __all__ = [
     "MetaRNN",
     "NonFiniteError",
     "Parity",
+    "PluginError",
     "Protocol",
     "Reach",
     "ReportError",
@@ -63,6 +65,7 @@ _HOMES = {
     "algorithms.emergent": "Emergent",
     "algorithms.meta_rnn": "MetaRNN",
     "algorithms.parts": "Codec Protocol Reach Stability",
+    "algorithms.plugins": "PluginError",
     "binding.health": "NonFiniteError",
     "binding.mapping": "MappingError",
     "binding.parameter": "GraphError",

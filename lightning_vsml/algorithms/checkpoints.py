@@ -27,6 +27,7 @@ from lightning_vsml.algorithms.emergent import Emergent
 from lightning_vsml.algorithms.files import CheckpointError, replace_file
 from lightning_vsml.algorithms.meta_rnn import MetaRNN
 from lightning_vsml.algorithms.mplp import MPLP
+from lightning_vsml.algorithms.plugins import find_family
 from lightning_vsml.algorithms.rules import RULES
 
 FORMAT = "lightning_vsml"
@@ -86,6 +87,7 @@ def load(
     Raises:
         CheckpointError: unknown name; missing, damaged, foreign or newer file; another family; from the Hub: the
             extra ``hub`` is not installed, no such repository or revision, no network.
+        PluginError: the package that has the family among its entry points is broken.
 
     >>> load("backprop")
     LearningAlgorithm('backprop', units=5, |V_M|=190, lr=0.1)
@@ -99,11 +101,11 @@ def load(
             f"{path} is damaged or does not belong to its card: expected sha256 {card.get('sha256')}, got {digest}. "
             "Copy or make both files again."
         )
-    family = FAMILIES.get(_family(card))
+    family = find_family(_family(card))
     if family is None:
         raise CheckpointError(
-            f"{path} is of the family {card['family']!r}; known are {', '.join(FAMILIES)}. Import the package that "
-            "defines it first."
+            f"{path} is of the family {card['family']!r}; known are {', '.join(FAMILIES)}. Install the package that "
+            "defines it, and import it first, unless it is among that package's entry points."
         )
     if not issubclass(family, kind):
         raise CheckpointError(
