@@ -1,12 +1,17 @@
-"""What a user installs."""
+"""What a user installs, and what describes the project from outside. (``.ci/wheel.py`` installs it.)"""
 
+import email
+import re
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
+import lightning_vsml
 from lightning_vsml import checkpoints
 
 ROOT = Path(__file__).parents[1]
@@ -14,12 +19,58 @@ PACKAGE = ROOT / "lightning_vsml"
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Beside it lies the wheel that is built from it."""
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
     subprocess.run(command, check=True, capture_output=True)
-    [built] = folder.glob("*.whl")
+    [built] = folder.glob("*.tar.gz")
     return built
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist: Path) -> Path:
+    [built] = sdist.parent.glob("*.whl")
+    return built
+
+
+def test_the_sdist_holds_what_is_needed_to_work_on_it(sdist: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        names = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
+    needed = {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff"}
+    assert needed <= names
+    assert {"tests/conftest.py", "docs/index.md", "checkpoints/backprop.json", "benchmarks/ticks.py"} <= names
+
+
+def test_metadata_names_the_pythons_that_ci_tries(wheel: Path) -> None:
+    [name] = [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".dist-info/METADATA")]
+    metadata = email.message_from_bytes(zipfile.ZipFile(wheel).read(name))
+    named = [c.split(" :: ")[-1] for c in metadata.get_all("Classifier", []) if re.search(r"Python :: 3\.\d+$", c)]
+    tried = re.search(r"PYTHONS = \((.*?)\)", (ROOT / ".ci" / "wheel.py").read_text(encoding="utf-8"))
+    assert tried and named == re.findall(r"[\d.]+", tried[1])
+    assert metadata["Requires-Python"] == f">={named[0]}" and metadata["License-Expression"] == "Apache-2.0"
+
+
+def test_the_citation_is_of_this_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == lightning_vsml.__version__
+    assert citation["title"] == lightning_vsml.__name__ and citation["license"] == "Apache-2.0"
+    assert "https://arxiv.org/abs/2012.14905" in {paper.get("url") for paper in citation["references"]}
+
+
+def test_hooks_and_workflows_run_what_ci_runs() -> None:
+    """One place says how to check: .ci/run."""
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
+    commands = [hook["entry"] for repo in hooks for hook in repo["hooks"]]
+    assert commands and all(command in script.replace("format --check", "format") for command in commands)
+    steps = [
+        step.get("run", "")
+        for path in sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+        for job in yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"].values()
+        for step in job["steps"]
+    ]
+    assert ".ci/run" in steps and any("twine check --strict" in step for step in steps)
 
 
 def test_the_wheel_holds_package_types_and_checkpoints(wheel: Path) -> None:
