@@ -4,7 +4,7 @@ python examples/transformer_lm.py                                  # by the algo
 python examples/transformer_lm.py --algorithm backprop --lr 0.3    # as SGD does
 """
 
-from lightning_vsml.lab.options import Parser, positive
+from lightning_vsml.algorithms.options import Parser, positive
 
 if __name__ == "__main__":  # before torch is imported, so that --help and mistakes are answered at once
     parser = Parser(__doc__)
