@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, NoReturn
 
+from jsonargparse import ActionConfigFile
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -45,7 +46,7 @@ class MakingCLI(LightningCLI):
 
     def init_parser(self, **settings: Any) -> LightningArgumentParser:
         parser = _ShortParser(prog=_command(self.kind), **settings)
-        parser.add_argument("-c", "--config", action="config", help="a file with settings")
+        parser.add_argument("-c", "--config", action=ActionConfigFile, help="a file with settings")
         return parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
