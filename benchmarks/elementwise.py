@@ -43,7 +43,7 @@ def main() -> None:
     """Command line."""
     parser = Parser(__doc__)
     parser.add_argument("--algorithm", nargs="+", default=["backprop", "cloned_backprop", "meta_mnist"])
-    parser.add_argument("--dataset", default="mnist")
+    parser.add_argument("--dataset", choices=datasets.NAMES, default="mnist")
     parser.add_argument("--data-dir", default="data")
     parser.add_argument("--steps", type=count, default=300)
     parser.add_argument("--seeds", type=count, default=3)

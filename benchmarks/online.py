@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
-import torch
 from baselines import GRIDS
 from comparison import table, windows
 from figure import Panel, draw
@@ -26,7 +25,7 @@ from rich.table import Table
 from torch.nn.functional import adaptive_avg_pool2d
 
 from lightning_vsml import LearningAlgorithm, checkpoints, datasets
-from lightning_vsml.algorithms.options import Parser, Refused, count, folder, natural
+from lightning_vsml.algorithms.options import Parser, Refused, count, device, folder, natural
 from lightning_vsml.lab.networks import Conv
 
 
@@ -56,7 +55,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--long", type=natural, default=0, help="test the algorithms and SGD after so many steps, too")
     parser.add_argument("--no-race", action="store_true", help="without the race to Adam, which tests often")
     parser.add_argument("--no-neighbour", action="store_true", help="without 1-NN, which takes the longest")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", type=device, default="auto")
     parser.add_argument("--run-dir", type=folder, default=Path("logs") / "online")
     options = parser.parse_args()
     parser.without_effect(options.dataset == ["digits"], "with --dataset digits", "--data-dir")

@@ -97,7 +97,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "algorithm", help=f"{', '.join(checkpoints.names('cellular'))}, or the path of a .safetensors file"
     )
-    parser.add_argument("--dataset", default="digits", help="digits (default), mnist or fashion_mnist")
+    parser.add_argument(
+        "--dataset", choices=datasets.NAMES, default="digits", help="digits (default), mnist or fashion_mnist"
+    )
     parser.add_argument("--data-dir", default="data", help="where MNIST/raw and FashionMNIST/raw lie (default data)")
     parser.add_argument("--hidden", type=count, nargs="*", default=[32], help="units of the hidden layers (default 32)")
     parser.add_argument("--batch-size", type=count, default=16, help="samples of a step (default 16)")
