@@ -49,8 +49,8 @@ class Network(LightningModule):
         self.log_dict({"loss": loss, "accuracy": (logits.argmax(1) == y).float().mean()}, prog_bar=True)
         return loss
 
-    def configure_optimizers(self) -> None:
-        return None
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters())  # whose place the learner takes
 
 
 def mistakes(x: Tensor, y: Tensor, guess: Tensor) -> Figure:
