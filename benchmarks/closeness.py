@@ -8,7 +8,6 @@ Differences are relative Frobenius norms; of networks the distance to SGD over t
 worst parameter.
 """
 
-import argparse
 import copy
 from collections.abc import Callable
 from functools import partial
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_vsml import LearningAlgorithm, attach, checkpoints, datasets, programs
+from lightning_vsml.algorithms.options import Parser, count
 from lightning_vsml.lab.curves import ByAlgorithm, learning_curves
 from lightning_vsml.ticks.sites import Rows
 
@@ -160,14 +160,17 @@ def _distance(ours: nn.Module, theirs: nn.Module, start: nn.Module) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("what", choices=["curves", "rule", "networks"])
     parser.add_argument("--algorithm", default="cloned_backprop", help="of curves (default cloned_backprop)")
     parser.add_argument("--data-dir", default="data")
-    parser.add_argument("--steps", type=int, help="of learning (default 1000, of networks 100)")
-    parser.add_argument("--seeds", type=int, default=8)
-    parser.add_argument("--hidden", type=int, nargs="*", default=[32])
+    parser.add_argument("--steps", type=count, help="of learning (default 1000, of networks 100)")
+    parser.add_argument("--seeds", type=count, default=8)
+    parser.add_argument("--hidden", type=count, nargs="*", default=[32])
     options = parser.parse_args()
+    parser.without_effect(options.what == "rule", "on rule", "--steps")
+    curves_alone = ("--algorithm", "--data-dir", "--seeds", "--hidden")
+    parser.without_effect(options.what != "curves", f"on {options.what}", *curves_alone)
     runs: dict[str, Callable[[], None]] = {
         "curves": lambda: curves(
             options.algorithm, options.data_dir, options.steps or 1000, options.seeds, options.hidden

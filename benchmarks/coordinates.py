@@ -17,20 +17,23 @@ from rich.progress import track
 from rich.table import Table
 
 from lightning_vsml import checkpoints, datasets
+from lightning_vsml.algorithms.options import Parser, Refused, count
 from lightning_vsml.lab.curves import ByAlgorithm, learning_curves
 from lightning_vsml.meta.spaces import SPACES
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--algorithm", required=True, help="what a search in a space has found")
     parser.add_argument("--dataset", choices=datasets.NAMES, default="digits")
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
-    parser.add_argument("--hidden", type=int, nargs="*", default=[], help="sizes of hidden layers")
-    parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--seeds", type=int, default=4)
-    return parser.parse_args()
+    parser.add_argument("--hidden", type=count, nargs="*", default=[], help="sizes of hidden layers")
+    parser.add_argument("--batch-size", type=count, default=16)
+    parser.add_argument("--steps", type=count, default=1000)
+    parser.add_argument("--seeds", type=count, default=4)
+    options = parser.parse_args()
+    parser.without_effect(options.dataset == "digits", "with --dataset digits", "--data-dir")
+    return options
 
 
 def main() -> None:
@@ -40,10 +43,12 @@ def main() -> None:
         card = checkpoints.load(Path(name) if "." in name else name).card
         data = datasets.load(options.dataset, options.data_dir)
     except (ValueError, datasets.DatasetError) as error:
-        raise SystemExit(f"error: {error}") from error
+        raise Refused(Path(__file__).name, str(error)) from error
     searched = card["made_by"].get("recipe", {}).get("space")
     if searched not in SPACES:
-        raise SystemExit(f"error: {name} was not found by a search in one of the spaces {', '.join(SPACES)}.")
+        raise Refused(
+            Path(__file__).name, f"{name} was not found by a search in one of the spaces {', '.join(SPACES)}."
+        )
     space = SPACES[searched]()
     found = card["made_by"]["coordinates"]
     names = [coordinate.name for coordinate in space.coordinates]

@@ -6,7 +6,6 @@
 A step is forward, backward and update. Times are medians in ms.
 """
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_vsml import attach
+from lightning_vsml.algorithms.options import Parser, count
 
 
 class Residual(nn.Module):
@@ -44,16 +44,16 @@ def median(step: Callable[[], None], steps: int) -> float:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--depths", type=int, nargs="+", default=[8, 64, 256])
-    parser.add_argument("--units", type=int, default=64)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser = Parser(__doc__)
+    parser.add_argument("--depths", type=count, nargs="+", default=[8, 64, 256])
+    parser.add_argument("--units", type=count, default=64)
+    parser.add_argument("--batch-size", type=count, default=64)
+    parser.add_argument("--steps", type=count, default=30)
+    parser.add_argument("--threads", type=count, default=torch.get_num_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    x, y = torch.randn(options.batch, options.units), torch.randint(0, 10, (options.batch,))
+    x, y = torch.randn(options.batch_size, options.units), torch.randint(0, 10, (options.batch_size,))
     print(f"torch {torch.__version__}, {options.threads} threads\n")
     print("| layers | synapses | SGD | synapses / SGD |\n|---|---|---|---|")
     for depth in options.depths:

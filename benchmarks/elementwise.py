@@ -7,13 +7,13 @@ the same weights go through a function first (each number is a synapse fed with 
 the predictions before learning from a batch, mean over seeds.
 """
 
-import argparse
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from lightning_vsml import attach, datasets
+from lightning_vsml.algorithms.options import Parser, count
 
 
 class Apart(nn.Linear):
@@ -41,14 +41,15 @@ def run(algorithm: str, layer: Callable[[int, int], nn.Module], data: datasets.I
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--algorithm", nargs="+", default=["backprop", "cloned_backprop", "adaptive"])
-    parser.add_argument("--dataset", default="mnist")
+    parser.add_argument("--dataset", choices=datasets.NAMES, default="mnist")
     parser.add_argument("--data-dir", default="data")
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=count, default=300)
+    parser.add_argument("--seeds", type=count, default=3)
     options = parser.parse_args()
-    data = datasets.load(options.dataset, options.data_dir)
+    with parser.refusing(datasets.DatasetError):
+        data = datasets.load(options.dataset, options.data_dir)
     windows = [(0, 50), (50, options.steps)]
     print("| algorithm | synapses | " + " | ".join(f"steps {a}-{b}: %, loss" for a, b in windows) + " |")
     print("|" + "---|" * (2 + len(windows)))

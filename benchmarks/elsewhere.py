@@ -8,7 +8,6 @@ Mean over steps 0-40, 40-120 and 120-240 and over seeds, of the loss of each bat
 each figure.
 """
 
-import argparse
 import logging
 import warnings
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from torch.nn.functional import adaptive_avg_pool2d, cross_entropy, mse_loss, on
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_vsml import LearningAlgorithm, VSMLLearner, checkpoints, datasets
+from lightning_vsml.algorithms.options import Parser, Refused, count
 
 WINDOWS = ((0, 40), (40, 120), (120, 240))
 STEPS = WINDOWS[-1][1]
@@ -137,19 +137,21 @@ def figures(case: Case, images: datasets.Images | None, learner: str, seeds: int
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--algorithm", nargs="+", default=["backprop", "adaptive"])
     parser.add_argument("--dataset", choices=datasets.NAMES, help="images instead of random data")
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="holds MNIST/raw/*.gz, or gets them")
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--batch-size", type=count, default=8)
+    parser.add_argument("--seeds", type=count, default=5)
     options = parser.parse_args()
+    parser.without_effect(options.dataset is None, "without --dataset", "--data-dir")
+    parser.without_effect(options.dataset == "digits", "with --dataset digits", "--data-dir")
     try:
         for name in options.algorithm:
             checkpoints.load(name, kind=LearningAlgorithm)
         images = datasets.load(options.dataset, options.data_dir) if options.dataset else None
     except (ValueError, datasets.DatasetError) as error:
-        raise SystemExit(f"error: {error}") from error
+        raise Refused(Path(__file__).name, str(error)) from error
     warnings.simplefilter("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     learners = [*(f"{name}, tuned" for name in RATES), *options.algorithm]

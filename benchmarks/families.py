@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from lightning_vsml import attach, checkpoints, datasets
 from lightning_vsml.algorithms.base import Pace
+from lightning_vsml.algorithms.options import Parser, Refused, count, folder
 
 Row = tuple[str, str, float]
 ALGORITHMS = (
@@ -82,27 +83,27 @@ class Split(NamedTuple):
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="holds MNIST/raw/*.gz, or gets them")
-    parser.add_argument("--algorithms", nargs="+", default=list(ALGORITHMS))
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path("logs") / "families")
+    parser.add_argument("--algorithm", "--algorithms", nargs="+", default=list(ALGORITHMS))
+    parser.add_argument("--seeds", type=count, default=3)
+    parser.add_argument("--run-dir", type=folder, default=Path("logs") / "families")
     return parser.parse_args()
 
 
 def main() -> None:
     options = parse()
-    options.out.mkdir(parents=True, exist_ok=True)
+    options.run_dir.mkdir(parents=True, exist_ok=True)
     try:
-        with open(options.out / "families.csv", "w", newline="") as file:
+        with open(options.run_dir / "families.csv", "w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(("algorithm", "figure", "value"))
-            for row in rows(options.algorithms, options.data_dir, options.seeds):
+            for row in rows(options.algorithm, options.data_dir, options.seeds):
                 writer.writerow(row)
                 file.flush()
                 print(*row[:2], f"{row[2]:.4g}", flush=True)
     except datasets.DatasetError as error:
-        raise SystemExit(f"error: {error}") from error
+        raise Refused(Path(__file__).name, str(error)) from error
 
 
 def rows(algorithms: list[str], data_dir: Path, seeds: int) -> Iterator[Row]:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from lightning_vsml import checkpoints
 from lightning_vsml.algorithms.meta_rnn import MetaRNN
+from lightning_vsml.algorithms.options import Parser, Refused, count, folder
 from lightning_vsml.meta.draw import Draw
 from lightning_vsml.meta.sequences.functions import FAMILIES, streams
 
@@ -49,11 +50,11 @@ PAPER = (
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     for family in FAMILIES:
         parser.add_argument(f"--{family}", default=f"fixed_weight_{family}", help="name, or .safetensors file")
-    parser.add_argument("--streams", type=int, default=1024)
-    parser.add_argument("--out", type=Path, default=Path("logs") / "fixed_weight")
+    parser.add_argument("--streams", type=count, default=1024)
+    parser.add_argument("--run-dir", type=folder, default=Path("logs") / "fixed_weight")
     return parser.parse_args()
 
 
@@ -62,8 +63,8 @@ def main() -> None:
     try:
         algorithms = {name: checkpoints.load(getattr(options, name), kind=MetaRNN) for name in FAMILIES}
     except ValueError as error:
-        raise SystemExit(f"error: {error}") from error
-    options.out.mkdir(parents=True, exist_ok=True)
+        raise Refused(Path(__file__).name, str(error)) from error
+    options.run_dir.mkdir(parents=True, exist_ok=True)
     shown = Table(
         "functions",
         "examples",
@@ -76,7 +77,7 @@ def main() -> None:
         "MSE",
         "cycles",
     )
-    with open(options.out / "fixed_weight.csv", "w", newline="") as file:
+    with open(options.run_dir / "fixed_weight.csv", "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["family", "mse", "cycles"])
         for row in PAPER:
@@ -101,8 +102,8 @@ def main() -> None:
     shown.title = "Table 1 of Younger, Hochreiter and Conwell (2001), over whole sequences of new functions"
     Console(width=None if Console().is_terminal else 150).print(shown)
     x, y = streams("boolean", draw(), options.streams, 5, 256)
-    figure(run(algorithms["boolean"], x, y), y).savefig(options.out / "fixed_weight.png", dpi=120)
-    print(f"wrote fixed_weight.csv, fixed_weight.png to {options.out}")
+    figure(run(algorithms["boolean"], x, y), y).savefig(options.run_dir / "fixed_weight.png", dpi=120)
+    print(f"wrote fixed_weight.csv, fixed_weight.png to {options.run_dir}")
 
 
 def draw() -> Draw:

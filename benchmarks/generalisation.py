@@ -40,6 +40,7 @@ from unseen import FROM_DIRECTORY, TASKS, Data, Task, fashion
 from lightning_vsml import NonFiniteError, attach, checkpoints, datasets
 from lightning_vsml.algorithms.base import Pace
 from lightning_vsml.algorithms.files import replace_file
+from lightning_vsml.algorithms.options import Parser, Refused, count, file_to_write, folder, positive
 from lightning_vsml.lab.ensembles import RATES, Curves, tuned
 
 VERSION = "1"  # of the cached runs; another one whenever optimizers or grids change
@@ -377,18 +378,20 @@ def title(algorithm: str, factor: float) -> str:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--algorithm", nargs="*", default=["adaptive"], help="names or files; none: optimizers alone")
-    parser.add_argument("--factors", nargs="*", type=float, default=[], help="also run at these times the own lr")
+    parser.add_argument("--factors", nargs="*", type=positive, default=[], help="also run at these times the own lr")
     parser.add_argument("--tasks", nargs="+", default=["*"], help='patterns of names, as "wine*"; default: all')
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="holds FashionMNIST/raw/*.gz, or gets them")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--processes", type=int, default=1)
-    parser.add_argument("--cache", type=Path, help="keeps the optimizers' runs")
-    parser.add_argument("--csv", type=Path, help="gets loss and accuracy of all learners, rates and windows")
-    parser.add_argument("--picture", type=Path, help="gets loss curves")
-    return parser.parse_args(arguments)
+    parser.add_argument("--seeds", type=count, default=3)
+    parser.add_argument("--steps", type=count, default=1000)
+    parser.add_argument("--processes", type=count, default=1)
+    parser.add_argument("--cache", type=folder, help="keeps the optimizers' runs")
+    parser.add_argument("--csv", type=file_to_write(), help="gets loss and accuracy of all learners, rates and windows")
+    parser.add_argument("--picture", type=file_to_write(), help="gets loss curves")
+    options = parser.parse_args(arguments)
+    parser.without_effect(not options.algorithm, "without an algorithm", "--factors")
+    return options
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -402,7 +405,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if len({title(*version) for version in versions}) < len(versions):
             raise ValueError("algorithms should have different names.")
     except ValueError as error:
-        raise SystemExit(f"error: {error}") from error
+        raise Refused(Path(__file__).name, str(error)) from error
     tasks = available(options, console)
     found = gather(options, tasks, versions, console)
     said = {kind: of_runs(*columns(found, kind)) for kind in RATES}
@@ -434,7 +437,7 @@ def available(options: argparse.Namespace, console: Console) -> list[Task]:
             console.print(f"Without Fashion-MNIST: {error}")
             tasks = [task for task in tasks if task.load not in FROM_DIRECTORY]
     if not tasks:
-        raise SystemExit(f"error: no task is left; there are {', '.join(TASKS)}")
+        raise Refused(Path(__file__).name, f"no task is left; there are {', '.join(TASKS)}")
     return tasks
 
 

@@ -7,7 +7,6 @@ Layers and cells are those of ``ticks.py``. numbers: how many float32 numbers a 
 a step adds to it at its peak, less inputs, outputs and messages; the module's own weights are not counted.
 """
 
-import argparse
 import ctypes
 import gc
 from collections.abc import Callable
@@ -15,6 +14,8 @@ from pathlib import Path
 
 import torch
 from ticks import CELLS, LAYERS, Case
+
+from lightning_vsml.algorithms.options import Parser, count, device
 
 
 def peak(run: Callable[[], object], device: str) -> int:
@@ -44,11 +45,11 @@ def _status(key: str) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--cells", nargs="+", choices=CELLS, default=list(CELLS))
     parser.add_argument("--layers", nargs="+", choices=LAYERS, default=["784x128", "512x512"])
-    parser.add_argument("--samples", type=int, nargs="+", default=[1, 16, 64])
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--samples", type=count, nargs="+", default=[1, 16, 64])
+    parser.add_argument("--device", type=device, default="cpu")
     options = parser.parse_args()
     print("| cell | layer | S | planes | numbers a weight |\n|---|---|---|---|---|")
     for name, layer, samples in ((c, l, s) for c in options.cells for l in options.layers for s in options.samples):

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from lightning_vsml import attach, checkpoints, datasets
 from lightning_vsml.algorithms.mplp import MPLP
+from lightning_vsml.algorithms.options import Parser, Refused, count, folder
 from lightning_vsml.meta import Sinusoids
 from lightning_vsml.meta.sequences.outer import bptt
 
@@ -36,24 +37,28 @@ BUDGET = {"messages": (1, 4, 8), "sharing": ("tensor", "kind", "statistics")}
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="holds MNIST/raw/*.gz, or gets them")
-    parser.add_argument("--tasks", type=int, default=1000, help="sinusoids")
-    parser.add_argument("--runs", type=int, default=100, help="networks that learn MNIST")
+    parser.add_argument("--tasks", type=count, default=1000, help="sinusoids")
+    parser.add_argument("--runs", type=count, default=100, help="networks that learn MNIST")
     parser.add_argument("--protocols", nargs="*", default=["mplp_mnist"])
     parser.add_argument("--ablation", action="store_true", help="meta-train instead")
-    parser.add_argument("--seeds", type=int, default=3, help="of the ablation")
-    parser.add_argument("--meta-steps", type=int, default=300, help="of the ablation")
-    parser.add_argument("--out", type=Path, default=Path("logs") / "mplp")
-    return parser.parse_args()
+    parser.add_argument("--seeds", type=count, default=3, help="of the ablation")
+    parser.add_argument("--meta-steps", type=count, default=300, help="of the ablation")
+    parser.add_argument("--run-dir", type=folder, default=Path("logs") / "mplp")
+    options = parser.parse_args()
+    others = ("--data-dir", "--tasks", "--runs", "--protocols")
+    parser.without_effect(options.ablation, "with --ablation", *others)
+    parser.without_effect(not options.ablation, "without --ablation", "--seeds", "--meta-steps")
+    return options
 
 
 def main() -> None:
     options = parse()
-    options.out.mkdir(parents=True, exist_ok=True)
+    options.run_dir.mkdir(parents=True, exist_ok=True)
     rows = ablation(options.seeds, options.meta_steps) if options.ablation else everything(options)
     try:
-        with open(options.out / ("ablation.csv" if options.ablation else "mplp.csv"), "w", newline="") as file:
+        with open(options.run_dir / ("ablation.csv" if options.ablation else "mplp.csv"), "w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(("experiment", "figure", "value"))
             for row in rows:
@@ -61,12 +66,12 @@ def main() -> None:
                 file.flush()
                 print(*row[:2], f"{row[2]:.5f}", flush=True)
     except datasets.DatasetError as error:
-        raise SystemExit(f"error: {error}") from error
+        raise Refused(Path(__file__).name, str(error)) from error
 
 
 def everything(options: argparse.Namespace) -> Iterator[Row]:
     """Sinusoids, then MNIST."""
-    yield from sinusoids(options.tasks, options.out / "sinusoids.png")
+    yield from sinusoids(options.tasks, options.run_dir / "sinusoids.png")
     yield from digits(options.data_dir, options.runs, options.protocols)
 
 

@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
-import torch
 from baselines import GRIDS
 from comparison import table, windows
 from figure import Panel, draw
@@ -26,6 +25,7 @@ from rich.table import Table
 from torch.nn.functional import adaptive_avg_pool2d
 
 from lightning_vsml import LearningAlgorithm, checkpoints, datasets
+from lightning_vsml.algorithms.options import Parser, Refused, count, device, folder, natural
 from lightning_vsml.lab.networks import Conv
 
 
@@ -36,28 +36,32 @@ def sizes(text: str) -> tuple[int | Conv, ...]:
     ((64, 32), (), (Conv(channels=8, kernel=3, stride=2), 32))
     """
     try:
-        return tuple(Conv(int(size[1:])) if size[0] == "c" else int(size) for size in text.split(",") if size)
-    except ValueError:
+        found = [(size[0] == "c", count(size.removeprefix("c"))) for size in text.split(",") if size]
+        return tuple(Conv(size) if convolves else size for convolves, size in found)
+    except argparse.ArgumentTypeError:
         wanted = "sizes of hidden layers joined by commas, as 64,32 or c8,32, or '' for none"
         raise argparse.ArgumentTypeError(f"expected {wanted}, got {text!r}") from None
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--dataset", nargs="+", choices=datasets.NAMES, default=["mnist", "fashion_mnist"])
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="holds MNIST/raw/*.gz, or gets them")
     parser.add_argument("--algorithm", nargs="+", default=checkpoints.names("cellular"), help="default: all shipped")
-    parser.add_argument("--batch-size", type=int, nargs="+", default=[16, 64])
+    parser.add_argument("--batch-size", type=count, nargs="+", default=[16, 64])
     parser.add_argument("--hidden", type=sizes, nargs="+", action="extend", help='as "" 32 64,32; default: "" 32')
-    parser.add_argument("--size", type=int, help="of images, in pixels; default: as they are")
-    parser.add_argument("--seeds", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=1000, help=f"below {RACE}: without the race to Adam")
-    parser.add_argument("--long", type=int, default=0, help="test the algorithms and SGD after so many steps, too")
+    parser.add_argument("--size", type=count, help="of images, in pixels; default: as they are")
+    parser.add_argument("--seeds", type=count, default=8)
+    parser.add_argument("--steps", type=count, default=1000, help=f"below {RACE}: without the race to Adam")
+    parser.add_argument("--long", type=natural, default=0, help="test the algorithms and SGD after so many steps, too")
     parser.add_argument("--no-race", action="store_true", help="without the race to Adam, which tests often")
     parser.add_argument("--no-neighbour", action="store_true", help="without 1-NN, which takes the longest")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--out", type=Path, default=Path("logs") / "online")
-    return parser.parse_args()
+    parser.add_argument("--device", type=device, default="auto")
+    parser.add_argument("--run-dir", type=folder, default=Path("logs") / "online")
+    options = parser.parse_args()
+    parser.without_effect(options.dataset == ["digits"], "with --dataset digits", "--data-dir")
+    parser.without_effect(options.steps < RACE, f"with fewer steps than {RACE}", "--no-race")
+    return options
 
 
 def main() -> None:
@@ -66,10 +70,10 @@ def main() -> None:
         algorithms = [checkpoints.load(name, options.device, kind=LearningAlgorithm) for name in options.algorithm]
         data = [resized(datasets.load(name, options.data_dir), options.size) for name in options.dataset]
     except (ValueError, datasets.DatasetError) as error:
-        raise SystemExit(f"error: {error}") from error
-    options.out.mkdir(parents=True, exist_ok=True)
+        raise Refused(Path(__file__).name, str(error)) from error
+    options.run_dir.mkdir(parents=True, exist_ok=True)
     for name in ("online", "race", "long"):  # of a run before
-        (options.out / f"{name}.csv").unlink(missing_ok=True)
+        (options.run_dir / f"{name}.csv").unlink(missing_ok=True)
     console = Console(width=None if Console().is_terminal else 140)
     panels: list[Panel] = []
     for images, batch in product(data, options.batch_size):
@@ -81,7 +85,7 @@ def main() -> None:
             optimizers = list(group.optimizers())
             contenders = [*optimizers, *memories, *group.algorithms(algorithms)]
             rows = [row for window in windows(options.steps) for row in table(contenders, window, list(GRIDS))]
-            append(options.out / "online.csv", columns, rows)
+            append(options.run_dir / "online.csv", columns, rows)
             console.print(online_table(f"{images.name}, {group.network}, batches of {batch}", rows))
             for row in rows:
                 if row["lr_at_edge"]:
@@ -89,14 +93,16 @@ def main() -> None:
                         f"Warning: {row['learner']}, steps {row['window']}: best lr at the grid's edge, {row['lr']:g}."
                     )
             if options.steps >= RACE and not options.no_race:
-                append(options.out / "race.csv", columns, rows := group.race(contenders))
+                append(options.run_dir / "race.csv", columns, rows := group.race(contenders))
                 console.print(race_table(rows))
             if options.long:
-                append(options.out / "long.csv", columns, rows := group.long(optimizers[0], algorithms, options.long))
+                append(
+                    options.run_dir / "long.csv", columns, rows := group.long(optimizers[0], algorithms, options.long)
+                )
                 console.print(long_table(rows))
             panels.append((images.name, group.network, batch, contenders))
-            draw(panels).savefig(options.out / "online.png", dpi=120)
-    console.print(f"wrote {', '.join(sorted(file.name for file in options.out.iterdir()))} to {options.out}")
+            draw(panels).savefig(options.run_dir / "online.png", dpi=120)
+    console.print(f"wrote {', '.join(sorted(file.name for file in options.run_dir.iterdir()))} to {options.run_dir}")
 
 
 def resized(images: datasets.Images, size: int | None) -> datasets.Images:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, cross_entropy
 
 from lightning_vsml import Algorithm, attach, checkpoints, datasets
+from lightning_vsml.algorithms.options import Parser, Refused, count, folder
 from lightning_vsml.algorithms.rules import Plasticity
 
 RATES = {
@@ -42,11 +43,11 @@ class Split(NamedTuple):
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="holds MNIST/raw/*.gz, or gets them")
-    parser.add_argument("--steps", type=int, default=4000, help="of classifiers")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path("logs") / "rules")
+    parser.add_argument("--steps", type=count, default=4000, help="of classifiers")
+    parser.add_argument("--seeds", type=count, default=3)
+    parser.add_argument("--run-dir", type=folder, default=Path("logs") / "rules")
     return parser.parse_args()
 
 
@@ -55,9 +56,9 @@ def main() -> None:
     try:
         data = datasets.load("mnist", options.data_dir)
     except datasets.DatasetError as error:
-        raise SystemExit(f"error: {error}") from error
-    options.out.mkdir(parents=True, exist_ok=True)
-    with open(options.out / "rules.csv", "w", newline="") as file:
+        raise Refused(Path(__file__).name, str(error)) from error
+    options.run_dir.mkdir(parents=True, exist_ok=True)
+    with open(options.run_dir / "rules.csv", "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("experiment", "figure", "value"))
         for row in rows(data, options.steps, options.seeds):

@@ -3,12 +3,12 @@
 python benchmarks/stability.py --algorithm cloned_backprop --dataset mnist --data-dir data
 """
 
-import argparse
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from lightning_vsml import LearningAlgorithm, Stability, checkpoints, datasets
+from lightning_vsml.algorithms.options import Parser, count
 from lightning_vsml.lab.curves import ByAlgorithm, learning_curves
 
 CLIP, CLAMP = 4.0, 1.0  # the paper's values
@@ -22,14 +22,18 @@ RULES = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--algorithm", nargs="+", default=["cloned_backprop"], help="names or paths")
     parser.add_argument("--dataset", choices=datasets.NAMES, default="digits")
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
-    parser.add_argument("--steps", type=int, default=1000, help="of 64 samples")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=count, default=1000, help="of 64 samples")
+    parser.add_argument("--seeds", type=count, default=3)
     options = parser.parse_args()
-    data = datasets.load(options.dataset, options.data_dir)
+    parser.without_effect(options.dataset == "digits", "with --dataset digits", "--data-dir")
+    with parser.refusing(datasets.DatasetError):
+        data = datasets.load(options.dataset, options.data_dir)
+        for name in options.algorithm:
+            checkpoints.load(name, kind=LearningAlgorithm)
     points = tuple(options.steps // n for n in (10, 3))
     print(f"test accuracy on {data.name} after {', '.join(map(str, points))}, {options.steps} steps of 64 samples")
     for name in options.algorithm:

@@ -29,6 +29,7 @@ from torch import Tensor
 
 from lightning_vsml import checkpoints, datasets
 from lightning_vsml.algorithms.emergent import Emergent
+from lightning_vsml.algorithms.options import Parser, Refused, count, folder
 from lightning_vsml.lab.curves import Learner
 from lightning_vsml.lab.networks import Dense, Network
 from lightning_vsml.meta.sequences.learning import Learning, unroll
@@ -48,19 +49,21 @@ class Run(NamedTuple):
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument(
         "--algorithm", nargs="+", default=["vsml_scratch"], help="names, or paths of .safetensors files"
     )
     parser.add_argument("--dataset", nargs="+", choices=datasets.NAMES, default=["digits", "mnist", "fashion_mnist"])
     parser.add_argument("--look", nargs="+", choices=LOOKS, default=list(LOOKS))
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="holds MNIST/raw/*.gz, or gets them")
-    parser.add_argument("--hidden", type=int, nargs="*", default=[], help="sizes of hidden layers (default none)")
-    parser.add_argument("--steps", type=int, default=2000, help="examples of a stream (default 2000)")
-    parser.add_argument("--streams", type=int, default=16, help="(default 16)")
+    parser.add_argument("--hidden", type=count, nargs="*", default=[], help="sizes of hidden layers (default none)")
+    parser.add_argument("--steps", type=count, default=2000, help="examples of a stream (default 2000)")
+    parser.add_argument("--streams", type=count, default=16, help="(default 16)")
     parser.add_argument("--neighbour", action="store_true", help="with 1-NN")
-    parser.add_argument("--out", type=Path, default=Path("logs") / "streams")
-    return parser.parse_args()
+    parser.add_argument("--run-dir", type=folder, default=Path("logs") / "streams")
+    options = parser.parse_args()
+    parser.without_effect(options.dataset == ["digits"], "with --dataset digits", "--data-dir")
+    return options
 
 
 def main() -> None:
@@ -69,10 +72,10 @@ def main() -> None:
         algorithms = [checkpoints.load(name, kind=Emergent) for name in options.algorithm]
         data = {name: datasets.load(name, options.data_dir) for name in options.dataset}
     except (ValueError, datasets.DatasetError) as error:
-        raise SystemExit(f"error: {error}") from error
-    options.out.mkdir(parents=True, exist_ok=True)
+        raise Refused(Path(__file__).name, str(error)) from error
+    options.run_dir.mkdir(parents=True, exist_ok=True)
     console, panels = Console(width=None if Console().is_terminal else 140), {}
-    with open(options.out / "streams.csv", "w", newline="") as file:
+    with open(options.run_dir / "streams.csv", "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["dataset", "look", "window", *Standing._fields])
         for dataset, look in product(data, options.look):
@@ -87,8 +90,8 @@ def main() -> None:
             console.print(table(title, rows))
             console.print(f"{time.perf_counter() - began:.0f} s")
             panels[title] = runs
-            draw(panels).savefig(options.out / "streams.png", dpi=110)
-    console.print(f"wrote streams.csv, streams.png to {options.out}")
+            draw(panels).savefig(options.run_dir / "streams.png", dpi=110)
+    console.print(f"wrote streams.csv, streams.png to {options.run_dir}")
 
 
 def examples(images: datasets.Images, look: str, streams: int, steps: int) -> Stream | None:

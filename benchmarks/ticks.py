@@ -14,7 +14,6 @@ are medians in ms, to be compared within one row. What takes too long is run on 
 begin with ~.
 """
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_vsml import Cell, Codec, LearningAlgorithm, attach, checkpoints
+from lightning_vsml.algorithms.options import Parser, count, device, positive
 from lightning_vsml.ticks.sites import Rows, Site
 
 LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
@@ -214,16 +214,16 @@ def cell_of(case: Case, column: str, seconds: float) -> tuple[float, str]:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--cells", nargs="+", choices=CELLS, default=["backprop"])
     parser.add_argument("--layers", nargs="+", choices=LAYERS, default=list(LAYERS))
-    parser.add_argument("--samples", type=int, nargs="+", default=[1, 16, 64, 256])
+    parser.add_argument("--samples", type=count, nargs="+", default=[1, 16, 64, 256])
     parser.add_argument("--columns", nargs="*", default=[], help="of textbook, reference, fused: slow ones, besides")
     parser.add_argument("--fast", action="store_true", help="products and SGD alone")
-    parser.add_argument("--seconds", type=float, default=0.5, help="for each measurement")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--seconds", type=positive, default=0.5, help="for each measurement")
+    parser.add_argument("--threads", type=count, default=torch.get_num_threads())
     parser.add_argument("--dtype", choices=["float32", "float64"], default="float32")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--device", type=device, default="cpu")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     compiled = "native" if options.device == "cpu" else "triton"

@@ -7,7 +7,6 @@ Compiled ticks against the readable ones in torch, best of a few runs; with the 
 ticks need, and how many were done in a second.
 """
 
-import argparse
 import time
 
 import torch
@@ -15,13 +14,14 @@ from rich.console import Console
 from rich.table import Table
 
 from lightning_vsml.algorithms.emergent import Emergent, initial
+from lightning_vsml.algorithms.options import Parser, count
 from lightning_vsml.meta.sequences.learning import Learning, unroll
 from lightning_vsml.meta.sequences.looks import Stream
 from lightning_vsml.ticks import Cell
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     for name, value in (
         ("learners", 64),
         ("examples", 100),
@@ -30,7 +30,7 @@ def main() -> None:
         ("units", 16),
         ("runs", 3),
     ):
-        parser.add_argument(f"--{name}", type=int, default=value)
+        parser.add_argument(f"--{name}", type=count, default=value)
     parser.add_argument("--no-torch", action="store_true", help="compiled ticks only")
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -4,7 +4,7 @@ python examples/cnn.py                               # by the algorithm "adaptiv
 python examples/cnn.py --algorithm backprop --lr 0.1
 """
 
-from lightning_vsml.lab.options import Parser
+from lightning_vsml.algorithms.options import Parser
 
 if __name__ == "__main__":  # before torch is imported, so that --help and mistakes are answered at once
     parser = Parser(__doc__)
@@ -49,8 +49,8 @@ class Network(LightningModule):
         self.log_dict({"loss": loss, "accuracy": (logits.argmax(1) == y).float().mean()}, prog_bar=True)
         return loss
 
-    def configure_optimizers(self) -> None:
-        return None
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters())  # whose place the learner takes
 
 
 def mistakes(x: Tensor, y: Tensor, guess: Tensor) -> Figure:
@@ -68,7 +68,7 @@ def mistakes(x: Tensor, y: Tensor, guess: Tensor) -> Figure:
 
 def main(options: argparse.Namespace, parser: Parser) -> None:
     seed_everything(options.seed, verbose=False)
-    with parser.refusing():
+    with parser.refusing(datasets.DatasetError):
         data = datasets.load("digits")
         learner = VSMLLearner(options.algorithm, lr=options.lr)
     parser.at_most("--batch-size", options.batch_size, len(data.x), "the training examples")

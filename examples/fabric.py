@@ -5,7 +5,7 @@ python examples/fabric.py --algorithm adaptive     # another one
 python examples/fabric.py --devices 2              # two processes learn as one
 """
 
-from lightning_vsml.lab.options import Parser
+from lightning_vsml.algorithms.options import Parser
 
 if __name__ == "__main__":  # before torch is imported, so that --help and mistakes are answered at once
     parser = Parser(__doc__)
@@ -30,7 +30,7 @@ from lightning_vsml import attach, checkpoints, datasets
 
 
 def main(options: argparse.Namespace, parser: Parser) -> None:
-    with parser.refusing():
+    with parser.refusing(datasets.DatasetError):
         algorithm = checkpoints.load(options.algorithm)
         data = datasets.load("digits")
     share = len(data.x) // options.devices

@@ -4,7 +4,7 @@ python examples/gan.py                            # "backprop", at the rates of 
 python examples/gan.py --algorithm adaptive
 """
 
-from lightning_vsml.lab.options import Parser, positive
+from lightning_vsml.algorithms.options import Parser, positive
 
 if __name__ == "__main__":  # before torch is imported, so that --help and mistakes are answered at once
     parser = Parser(__doc__)

@@ -4,13 +4,32 @@ python examples/learning_curves.py --dataset digits               # without any 
 python examples/learning_curves.py --hidden 32 --steps 10000      # MNIST and Fashion-MNIST, 784-32-10 with tanh
 """
 
+from lightning_vsml.algorithms.options import Parser, count, positive
+
+if __name__ == "__main__":  # before torch is imported, so that --help and mistakes are answered at once
+    parser = Parser(__doc__)
+    parser.add_dataset("mnist", "fashion_mnist")
+    parser.add_data_dir()
+    parser.add_argument(
+        "--algorithm", nargs="+", help="names or paths (default: all shipped whose weights are readable)"
+    )
+    parser.add_argument("--lr", type=positive, default=0.1, help="of SGD and of the algorithms (default 0.1)")
+    parser.add_argument("--hidden", type=count, nargs="*", default=[], help="sizes of hidden layers, tanh between them")
+    parser.add_count("--steps", 1000)
+    parser.add_count("--batch-size", 64)
+    parser.add_seeds(10)
+    parser.add_device()
+    parser.add_run_dir("learning_curves", each=True)
+    options = parser.parse_args()
+    parser.without_effect(options.dataset == ["digits"], "with --dataset digits", "--data-dir")
+
 import argparse
 import csv
 import time
 from functools import partial
-from pathlib import Path
 
 import torch
+from common import until_stopped
 from matplotlib.figure import Figure
 from rich.progress import track
 from torch.utils.tensorboard import SummaryWriter
@@ -19,69 +38,63 @@ from lightning_vsml import LearningAlgorithm, checkpoints, datasets
 from lightning_vsml.lab.curves import COLOURS, ByAlgorithm, ByOptimizer, Curves, learning_curves, logarithmic
 
 
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", nargs="+", choices=datasets.NAMES, default=["mnist", "fashion_mnist"])
-    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="holds MNIST/raw/*.gz, or gets them")
-    parser.add_argument("--algorithm", nargs="+", default=checkpoints.names("cellular"), help="default: all shipped")
-    parser.add_argument("--lr", type=float, default=0.1, help="of SGD and of the algorithms (default 0.1)")
-    parser.add_argument("--hidden", type=int, nargs="*", default=[], help="sizes of hidden layers, tanh between them")
-    parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--out", type=Path, default=Path("logs") / "learning_curves")
-    return parser.parse_args()
-
-
-def main() -> None:
-    options = parse()
-    try:
-        algorithms = [checkpoints.load(name, options.device, kind=LearningAlgorithm) for name in options.algorithm]
+def main(options: argparse.Namespace, parser: Parser) -> None:
+    with parser.refusing(datasets.DatasetError):
+        names = options.algorithm or checkpoints.names("cellular")
+        algorithms = [checkpoints.load(name, options.device, kind=LearningAlgorithm) for name in names]
         data = [datasets.load(name, options.data_dir) for name in options.dataset]
-    except (ValueError, datasets.DatasetError) as error:
-        raise SystemExit(f"error: {error}") from error
+    parser.at_most("--batch-size", options.batch_size, min(len(images.x) for images in data), "the training images")
     lines = {f"{a.name} ({a.card['kind']})": partial(ByAlgorithm, algorithm=a, lr=options.lr) for a in algorithms}
     lines["SGD"] = partial(ByOptimizer, optimizer=torch.optim.SGD, lr=options.lr)
 
-    options.out.mkdir(parents=True, exist_ok=True)
+    options.run_dir.mkdir(parents=True, exist_ok=True)
     figure = Figure(figsize=(5.5 * len(data), 4), layout="constrained")
     panels = figure.subplots(1, len(data), squeeze=False)[0]
-    with SummaryWriter(str(options.out)) as writer, open(options.out / "learning_curves.csv", "w", newline="") as file:
+    with (
+        SummaryWriter(str(options.run_dir)) as writer,
+        open(options.run_dir / "learning_curves.csv", "w", newline="") as file,
+    ):
         table = csv.writer(file)
         table.writerow(["dataset", "learner", "step", "accuracy_mean", "accuracy_std", "seeds"])
-        for images, panel in zip(data, panels, strict=True):
-            network = "-".join(map(str, (images.x[0].numel(), *options.hidden, int(images.y.max()) + 1)))
-            panel.set(title=f"{images.name}, {network}", xlabel="learning step", ylabel="test accuracy", xscale="log")
-            for name, learner in lines.items():
-                start = time.perf_counter()
-                curves = learning_curves(
-                    learner,
-                    images,
-                    options.hidden,
-                    steps=options.steps,
-                    batch=options.batch_size,
-                    seeds=range(options.seeds),
-                    at=logarithmic(options.steps),
-                    device=options.device,
-                    progress=partial(track, description=f"{images.name}, {name}", total=options.steps, transient=True),
+        with until_stopped():
+            for images, panel in zip(data, panels, strict=True):
+                network = "-".join(map(str, (images.x[0].numel(), *options.hidden, int(images.y.max()) + 1)))
+                panel.set(
+                    title=f"{images.name}, {network}", xlabel="learning step", ylabel="test accuracy", xscale="log"
                 )
-                seconds = time.perf_counter() - start
-                mean, std = curves.accuracy.mean(1), curves.accuracy.std(1, correction=int(options.seeds > 1))
-                draw(panel, name, curves, mean, std)
-                for row in zip(curves.steps, mean.tolist(), std.tolist(), strict=True):
-                    table.writerow([images.name, name, row[0], f"{row[1]:.5f}", f"{row[2]:.5f}", options.seeds])
-                    file.flush()
-                    writer.add_scalar(f"{images.name} {network}/{name}", row[1], row[0])
-                final = f"{mean[-1]:.2%} ± {std[-1]:.2%}, best {mean.max():.2%}"
-                print(f"{images.name} {network}, {name}: {final}, {options.steps} steps, {seconds:.0f} s", flush=True)
-            low = min(line.get_ydata()[len(line.get_ydata()) // 3] for line in panel.lines)
-            panel.set_ylim(max(0.0, low - 0.15))
-            panel.grid(alpha=0.3)
-            panel.legend(loc="lower right")
-        figure.savefig(options.out / "learning_curves.png", dpi=150)
+                for name, learner in lines.items():
+                    start = time.perf_counter()
+                    curves = learning_curves(
+                        learner,
+                        images,
+                        options.hidden,
+                        steps=options.steps,
+                        batch=options.batch_size,
+                        seeds=range(options.seeds),
+                        at=logarithmic(options.steps),
+                        device=options.device,
+                        progress=partial(
+                            track, description=f"{images.name}, {name}", total=options.steps, transient=True
+                        ),
+                    )
+                    seconds = time.perf_counter() - start
+                    mean, std = curves.accuracy.mean(1), curves.accuracy.std(1, correction=int(options.seeds > 1))
+                    draw(panel, name, curves, mean, std)
+                    for row in zip(curves.steps, mean.tolist(), std.tolist(), strict=True):
+                        table.writerow([images.name, name, row[0], f"{row[1]:.5f}", f"{row[2]:.5f}", options.seeds])
+                        file.flush()
+                        writer.add_scalar(f"{images.name} {network}/{name}", row[1], row[0])
+                    final = f"{mean[-1]:.2%} ± {std[-1]:.2%}, best {mean.max():.2%}"
+                    print(
+                        f"{images.name} {network}, {name}: {final}, {options.steps} steps, {seconds:.0f} s", flush=True
+                    )
+                low = min(line.get_ydata()[len(line.get_ydata()) // 3] for line in panel.lines)
+                panel.set_ylim(max(0.0, low - 0.15))
+                panel.grid(alpha=0.3)
+                panel.legend(loc="lower right")
+        figure.savefig(options.run_dir / "learning_curves.png", dpi=150)
         writer.add_figure("learning_curves", figure)
-    print(f"wrote learning_curves.png and .csv, and TensorBoard curves, to {options.out}")
+    print(f"wrote learning_curves.png and .csv, and TensorBoard curves, to {options.run_dir}")
 
 
 def draw(panel, name: str, curves: Curves, mean: torch.Tensor, std: torch.Tensor) -> None:
@@ -92,4 +105,4 @@ def draw(panel, name: str, curves: Curves, mean: torch.Tensor, std: torch.Tensor
 
 
 if __name__ == "__main__":
-    main()
+    main(options, parser)

@@ -4,6 +4,26 @@ python examples/mnist_mlp.py                       # the learning algorithm "bac
 python examples/mnist_mlp.py --learner adam        # the same module, learned by Adam
 """
 
+from lightning_vsml.algorithms.options import Parser, positive
+
+if __name__ == "__main__":  # before torch is imported, so that --help and mistakes are answered at once
+    parser = Parser(__doc__)
+    parser.add_argument("--learner", choices=("vsml", "sgd", "adam"), default="vsml", help="(default vsml)")
+    parser.add_argument("--algorithm", default="backprop", help="name or path of the learning algorithm, for vsml")
+    parser.add_argument(
+        "--lr", type=positive, help="default: the algorithm's own for vsml, 0.1 for sgd, 0.001 for adam"
+    )
+    parser.add_dataset("auto", extra=("auto",))
+    parser.add_data_dir()
+    parser.add_count("--hidden", 32, "units of the hidden layer")
+    parser.add_count("--steps", 300, "", "--max-steps")
+    parser.add_count("--batch-size", 64)
+    parser.add_seed()
+    parser.add_run_dir("mnist_mlp", each=True)
+    options = parser.parse_args()
+    parser.without_effect(options.learner != "vsml", f"with --learner {options.learner}", "--algorithm")
+    parser.without_effect(options.dataset == "digits", "with --dataset digits", "--data-dir")
+
 import argparse
 import time
 from pathlib import Path
@@ -58,21 +78,6 @@ class Classifier(LightningModule):
 _STAGES = ("fit", "val", "test")
 
 
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--learner", choices=("vsml", "sgd", "adam"), default="vsml")
-    parser.add_argument("--algorithm", default="backprop", help="name or path of the learning algorithm, for vsml")
-    parser.add_argument("--lr", type=float, help="default: the algorithm's own for vsml, 0.1 for sgd, 0.001 for adam")
-    parser.add_argument("--dataset", choices=("auto", *datasets.NAMES), default="auto", help="auto: mnist, else digits")
-    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="holds MNIST/raw/*.gz, or gets them")
-    parser.add_argument("--hidden", type=int, default=32)
-    parser.add_argument("--max-steps", type=int, default=300)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--log-dir", type=Path, default=Path("logs"))
-    return parser.parse_args()
-
-
 def load(name: str, data_dir: Path) -> datasets.Images:
     if name != "auto":
         return datasets.load(name, data_dir)
@@ -83,20 +88,18 @@ def load(name: str, data_dir: Path) -> datasets.Images:
         return datasets.load("digits")
 
 
-def main() -> None:
-    options = parse()
+def main(options: argparse.Namespace, parser: Parser) -> None:
     vsml = options.learner == "vsml"
-    try:
+    with parser.refusing(datasets.DatasetError):
         learner = [VSMLLearner(options.algorithm, lr=options.lr)] if vsml else []
         data = load(options.dataset, options.data_dir)
-    except (ValueError, datasets.DatasetError) as error:
-        raise SystemExit(f"error: {error}") from error
     seed_everything(options.seed, verbose=False)
 
     mean, std = data.x.mean(), data.x.std()
     train = TensorDataset((data.x - mean) / std, data.y)
     test = TensorDataset((data.x_test - mean) / std, data.y_test)
     train, validation = random_split(train, [0.9, 0.1])
+    parser.at_most("--batch-size", options.batch_size, len(train), "the training examples")
     train_loader = DataLoader(train, options.batch_size, shuffle=True, drop_last=True)
     validation_loader, test_loader = DataLoader(validation, 500), DataLoader(test, 500)
 
@@ -105,26 +108,29 @@ def main() -> None:
         data.x[0].numel(), options.hidden, optimizer={"sgd": "SGD"}.get(options.learner, "Adam"), lr=torch_lr
     )
     name = learner[0].algorithm.name if learner else options.learner
-    logger = TensorBoardLogger(options.log_dir, name=f"{data.name}_{name}", default_hp_metric=False)
+    logger = TensorBoardLogger(options.run_dir, name="", version="", default_hp_metric=False)
     trainer = Trainer(
-        max_steps=options.max_steps,
+        max_steps=options.steps,
         max_epochs=-1,
         accelerator="auto",
         devices=1,
         logger=logger,
         log_every_n_steps=10,
         check_val_every_n_epoch=None,
-        val_check_interval=min(100, options.max_steps),
+        val_check_interval=min(100, options.steps),
         callbacks=[TQDMProgressBar(), *learner],
     )
     start = time.perf_counter()
-    trainer.fit(model, train_loader, validation_loader)
+    try:
+        trainer.fit(model, train_loader, validation_loader)
+    except SystemExit:  # Lightning's answer to Ctrl-C
+        print(f"stopped after {trainer.global_step} steps: what follows is of what was done until here", flush=True)
     seconds = time.perf_counter() - start
     [result] = trainer.test(model, test_loader, verbose=False)
     print(f"test accuracy on {data.name}: {result['test/accuracy']:.2%} ({name}, seed {options.seed})")
     print(f"{trainer.global_step} steps of {options.batch_size} in {seconds:.1f} s")
-    print(f"curves in {logger.log_dir}: tensorboard --logdir {options.log_dir}")
+    print(f"curves in {logger.log_dir}: tensorboard --logdir {options.run_dir.parent}")
 
 
 if __name__ == "__main__":
-    main()
+    main(options, parser)

@@ -4,9 +4,18 @@ python examples/neuronal_dynamics.py                              # the clone of
 python examples/neuronal_dynamics.py --algorithm backprop
 """
 
+from lightning_vsml.algorithms.options import Parser, positive
+
+if __name__ == "__main__":  # before torch is imported, so that --help and mistakes are answered at once
+    parser = Parser(__doc__)
+    parser.add_argument("--algorithm", default="cloned_backprop", help="name or path of the learning algorithm")
+    parser.add_argument("--target", help="what it should do, as sgd, momentum or oja (default: its card's, else sgd)")
+    parser.add_argument("--range", type=positive, default=4.0, help="x runs from - to + this value (default 4)")
+    parser.add_run_dir("neuronal_dynamics", each=True)
+    options = parser.parse_args()
+
 import argparse
 import csv
-from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
@@ -20,15 +29,6 @@ WEIGHTS = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)
 FEEDBACK = 0.5
 # What is asked of a synapse, and how it appears in titles.
 QUANTITIES = {"output": "y(x, w)", "change": f"change of w at e = {FEEDBACK}", "message": f"message at e = {FEEDBACK}"}
-
-
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--algorithm", default="cloned_backprop", help="name or path of the learning algorithm")
-    parser.add_argument("--target", choices=sorted(TARGETS), help="what it should do (default: its card's, else sgd)")
-    parser.add_argument("--range", type=float, default=4.0, help="x runs from - to + this value (default 4)")
-    parser.add_argument("--out", type=Path, default=Path("logs") / "neuronal_dynamics")
-    return parser.parse_args()
 
 
 def synapses(algorithm: LearningAlgorithm, x: Tensor, w: Tensor) -> dict[str, Tensor]:
@@ -58,19 +58,18 @@ def wanted(target: str, x: Tensor, w: Tensor) -> dict[str, Tensor]:
     return {"output": response.forward, "change": response.changes[0], "message": response.backward.expand_as(x)}
 
 
-def main() -> None:
-    options = parse()
-    try:
+def main(options: argparse.Namespace, parser: Parser) -> None:
+    with parser.refusing():
         algorithm = checkpoints.load(options.algorithm, kind=LearningAlgorithm)
-    except checkpoints.CheckpointError as error:
-        raise SystemExit(f"error: {error}") from error
     target = options.target or algorithm.card.get("target", "sgd")
+    if target not in TARGETS:
+        parser.error(f"argument --target: expected one of {', '.join(sorted(TARGETS))}, got {target!r}")
     x, grid = torch.linspace(-options.range, options.range, 81), torch.linspace(-2, 2, 81)
     few = torch.tensor(WEIGHTS)
     lines, right = synapses(algorithm, x, few), wanted(target, x, few)
     map_, map_right = synapses(algorithm, x, grid), wanted(target, x, grid)
 
-    options.out.mkdir(parents=True, exist_ok=True)
+    options.run_dir.mkdir(parents=True, exist_ok=True)
     figure = Figure(figsize=(13, 7.5), layout="constrained")
     figure.suptitle(f"{algorithm.name}: one synapse, as it is (lines) and should be (dotted); below, its error")
     colours = [f"C{place}" for place in range(len(WEIGHTS))]
@@ -91,18 +90,18 @@ def main() -> None:
         size = float(map_right[quantity].square().mean().sqrt())
         print(f"{quantity}: root mean square error {float(error.square().mean().sqrt()) / size:.2%} of its size")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(WEIGHTS))
-    figure.savefig(options.out / "neuronal_dynamics.png", dpi=150)
-    with SummaryWriter(str(options.out)) as writer:
+    figure.savefig(options.run_dir / "neuronal_dynamics.png", dpi=150)
+    with SummaryWriter(str(options.run_dir)) as writer:
         writer.add_figure("neuronal_dynamics", figure)
-    with open(options.out / "neuronal_dynamics.csv", "w", newline="") as file:
+    with open(options.run_dir / "neuronal_dynamics.csv", "w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["x", "w", *(f"{quantity}{kind}" for quantity in QUANTITIES for kind in ("", "_target"))])
         for row, at in enumerate(x.tolist()):
             for column, w in enumerate(grid.tolist()):
                 values = [part[q][row, column].item() for q in QUANTITIES for part in (map_, map_right)]
                 table.writerow([f"{at:.4g}", f"{w:.4g}", *(f"{value:.6g}" for value in values)])
-    print(f"wrote neuronal_dynamics.png and .csv, and a TensorBoard image, to {options.out}")
+    print(f"wrote neuronal_dynamics.png and .csv, and a TensorBoard image, to {options.run_dir}")
 
 
 if __name__ == "__main__":
-    main()
+    main(options, parser)

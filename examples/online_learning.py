@@ -3,12 +3,12 @@
 python examples/online_learning.py                # states in which there is no weight to read, beside SGD and Adam
 """
 
-from lightning_vsml.lab.options import Parser
+from lightning_vsml.algorithms.options import Parser
 
 if __name__ == "__main__":  # before torch is imported, so that --help and mistakes are answered at once
     parser = Parser(__doc__)
     parser.add_argument("--algorithm", default="vsml_scratch", help="name or path (default vsml_scratch)")
-    parser.add_count("--examples", 500, "of the stream, none twice")
+    parser.add_count("--examples", 1000, "of the stream, none twice")
     parser.add_seed()
     parser.add_run_dir("online_learning")
     options = parser.parse_args()
@@ -43,7 +43,7 @@ def stream(x: Tensor, y: Tensor, name: str, lr: float | None, seed: int) -> Iter
 
 
 def main(options: argparse.Namespace, parser: Parser) -> None:
-    with parser.refusing():
+    with parser.refusing(datasets.DatasetError):
         name, data = checkpoints.load(options.algorithm).name, datasets.load("digits")
         attach(nn.Linear(64, 10), options.algorithm).detach()
     parser.at_most("--examples", options.examples, len(data.x), "the training examples")
@@ -58,7 +58,7 @@ def main(options: argparse.Namespace, parser: Parser) -> None:
 
     figure = Figure(figsize=(7, 4), layout="constrained")
     axis = figure.subplots()
-    parts = [(a, b) for a, b in ((0, 50), (50, 200), (200, 500), (500, 1437)) if a < len(x)]
+    parts = [(a, b) for a, b in ((0, 50), (50, 200), (200, 500), (500, 1000), (1000, 1437)) if a < len(x)]
     table = Table("learner", *(f"{a}-{min(b, len(x))}" for a, b in parts), "all", title="right before learning, %")
     for title, line in right.items():
         hits = torch.tensor(line, dtype=torch.float)

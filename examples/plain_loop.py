@@ -4,7 +4,7 @@ python examples/plain_loop.py                       # "backprop", and torch's SG
 python examples/plain_loop.py --algorithm adaptive
 """
 
-from lightning_vsml.lab.options import Parser
+from lightning_vsml.algorithms.options import Parser
 
 if __name__ == "__main__":  # before torch is imported, so that --help and mistakes are answered at once
     parser = Parser(__doc__)
@@ -30,7 +30,7 @@ from lightning_vsml import attach, datasets
 
 def main(options: argparse.Namespace, parser: Parser) -> None:
     torch.manual_seed(options.seed)
-    with parser.refusing():
+    with parser.refusing(datasets.DatasetError):
         data = datasets.load("digits")
     parser.at_most("--batch-size", options.batch_size, len(data.x), "the training examples")
     x, x_test = ((part - data.x.mean()) / data.x.std() for part in (data.x, data.x_test))

@@ -3,7 +3,7 @@
 python examples/tabular.py            # SGD and Adam at three rates each; their best one by the test counts
 """
 
-from lightning_vsml.lab.options import Parser
+from lightning_vsml.algorithms.options import Parser
 
 if __name__ == "__main__":  # before torch is imported, so that --help and mistakes are answered at once
     parser = Parser(__doc__)

@@ -4,7 +4,7 @@ python examples/transformer_lm.py                                  # by the algo
 python examples/transformer_lm.py --algorithm backprop --lr 0.3    # as SGD does
 """
 
-from lightning_vsml.lab.options import Parser, positive
+from lightning_vsml.algorithms.options import Parser, positive
 
 if __name__ == "__main__":  # before torch is imported, so that --help and mistakes are answered at once
     parser = Parser(__doc__)
@@ -67,8 +67,8 @@ class LanguageModel(LightningModule):
         self.log("loss", loss, prog_bar=True)
         return loss
 
-    def configure_optimizers(self) -> None:
-        return None
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters())  # whose place the learner takes
 
     @torch.no_grad()
     def write(self, start: str, length: int, temperature: float) -> str:

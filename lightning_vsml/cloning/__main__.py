@@ -11,6 +11,7 @@ import torch
 
 from lightning_vsml.algorithms import checkpoints
 from lightning_vsml.algorithms.cellular import LearningAlgorithm
+from lightning_vsml.algorithms.options import Parser, checkpoint_to_write, count, folder, fraction, real, seed
 from lightning_vsml.cloning import check, drift
 from lightning_vsml.cloning.module import CloningModule
 from lightning_vsml.cloning.recipes import PRESETS, Recipe
@@ -21,12 +22,12 @@ from lightning_vsml.lab import datasets
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Make a clone: train it, write its checkpoint and card, and check how networks learn by it."""
-    options = _options(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
     out: Path = options.out
-    if out.suffix != ".safetensors":
-        raise SystemExit(f"--out should end in .safetensors, got {str(out)!r}.")
     try:
         recipe = _recipe(options)
+        _check(parser, recipe.structure)
         module = CloningModule(recipe, every=options.every, drift_steps=drift.STEPS)
         started = time.time()
         run = Run(options.run_dir or Path("runs") / "cloning" / out.stem, options.resume)
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         run.fit(trainer, module, lambda: f"{int(module.iteration)} iterations")
     except USAGE_ERRORS as error:
-        raise SystemExit(f"python -m lightning_vsml.cloning: {error}") from error
+        parser.error(str(error))
 
     device = trainer.strategy.root_device
     made_by = {
@@ -66,24 +67,32 @@ def _measurements(errors: dict[str, float], algorithm: LearningAlgorithm, recipe
         print(f"not checked on digits: {error}")
 
 
-def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m lightning_vsml.cloning", description=main.__doc__)
+def _parser() -> Parser:
+    parser = Parser(main.__doc__, "python -m lightning_vsml.cloning")
     parser.add_argument("--preset", choices=sorted(PRESETS), default="cpu", help="recipe to start from (default cpu)")
-    parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
+    parser.add_argument("--out", type=checkpoint_to_write, required=True, help="the .safetensors file to write")
     parser.add_argument("--target", choices=sorted(TARGETS), help="the learning rule (default: the preset's)")
     parser.add_argument("--structure", choices=("symmetric", "dense"), help="of the cell (default: the preset's)")
-    parser.add_argument("--writers", type=int, help="base units that write, of a symmetric cell")
-    parser.add_argument("--readers", type=int, help="base units that send messages back, of a symmetric cell")
-    parser.add_argument("--units", type=int, help="N of a dense cell")
-    parser.add_argument("--prune", type=float, help="fraction of a symmetric cell's connections that become zeros")
-    parser.add_argument("--tidy", type=float, help="weight of the penalty on what is left in c beside the memories")
-    parser.add_argument("--iterations", type=int, help="of gradient descent")
-    parser.add_argument("--seed", type=int, help="of everything")
-    parser.add_argument("--every", type=int, default=1000, help="iterations between checkpoints (default 1000)")
+    parser.add_argument("--writers", type=count, help="base units that write, of a symmetric cell")
+    parser.add_argument("--readers", type=count, help="base units that send messages back, of a symmetric cell")
+    parser.add_argument("--units", type=count, help="N of a dense cell")
+    parser.add_argument("--prune", type=fraction, help="fraction of a symmetric cell's connections that become zeros")
+    parser.add_argument(
+        "--tidy", type=real(least=0), help="weight of the penalty on what is left in c beside the memories"
+    )
+    parser.add_argument("--iterations", type=count, help="of gradient descent")
+    parser.add_argument("--seed", type=seed, help="of everything")
+    parser.add_argument("--every", type=count, default=1000, help="iterations between checkpoints (default 1000)")
     parser.add_argument("--accelerator", default="auto", help="as the Trainer takes it (default auto)")
-    parser.add_argument("--run-dir", type=Path, help="for curves and checkpoints (default runs/cloning/<name>)")
+    parser.add_argument("--run-dir", type=folder, help="for curves and checkpoints (default runs/cloning/<name>)")
     parser.add_argument("--resume", action="store_true", help="continue the run in --run-dir")
-    return parser.parse_args(arguments)
+    return parser
+
+
+def _check(parser: Parser, structure: str) -> None:
+    """Refuse sizes of the other kind of cell."""
+    others = ("--units",) if structure == "symmetric" else ("--writers", "--readers")
+    parser.without_effect(True, f"on a {structure} cell", *others)
 
 
 RECIPE_OPTIONS = ("target", "structure", "writers", "readers", "units", "prune", "tidy", "iterations", "seed")

@@ -7,7 +7,6 @@ that the step's tensors were declared to lie in, and for each message and each p
 of how many terms and which of them are matrix products at all.
 """
 
-import argparse
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -16,6 +15,7 @@ from rich.table import Table
 
 from lightning_vsml.algorithms import checkpoints
 from lightning_vsml.algorithms.cellular import LearningAlgorithm
+from lightning_vsml.algorithms.options import Parser, count, positive
 from lightning_vsml.lab import datasets
 from lightning_vsml.lab.curves import batches
 from lightning_vsml.lab.networks import Dense, Network, learn
@@ -93,25 +93,26 @@ def _interval(ends: tuple[float, float]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m lightning_vsml.lab.products",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(__doc__, "python -m lightning_vsml.lab.products")
     parser.add_argument(
         "algorithm", help=f"{', '.join(checkpoints.names('cellular'))}, or the path of a .safetensors file"
     )
-    parser.add_argument("--dataset", default="digits", help="digits (default), mnist or fashion_mnist")
+    parser.add_argument(
+        "--dataset", choices=datasets.NAMES, default="digits", help="digits (default), mnist or fashion_mnist"
+    )
     parser.add_argument("--data-dir", default="data", help="where MNIST/raw and FashionMNIST/raw lie (default data)")
-    parser.add_argument("--hidden", type=int, nargs="*", default=[32], help="units of the hidden layers (default 32)")
-    parser.add_argument("--batch", type=int, default=16, help="samples of a step (default 16)")
-    parser.add_argument("--steps", type=int, default=100, help="of learning (default 100)")
-    parser.add_argument("--tolerance", type=float, help="relative error; default: the algorithm's own")
+    parser.add_argument("--hidden", type=count, nargs="*", default=[32], help="units of the hidden layers (default 32)")
+    parser.add_argument("--batch-size", type=count, default=16, help="samples of a step (default 16)")
+    parser.add_argument("--steps", type=count, default=100, help="of learning (default 100)")
+    parser.add_argument("--tolerance", type=positive, help="relative error; default: the algorithm's own")
     options = parser.parse_args(arguments)
-    algorithm = checkpoints.load(options.algorithm, kind=LearningAlgorithm).on(tolerance=options.tolerance)
-    data = datasets.load(options.dataset, options.data_dir)
+    parser.without_effect(options.dataset == "digits", "with --dataset digits", "--data-dir")
+    with parser.refusing(datasets.DatasetError):
+        algorithm = checkpoints.load(options.algorithm, kind=LearningAlgorithm).on(tolerance=options.tolerance)
+        data = datasets.load(options.dataset, options.data_dir)
+    parser.at_most("--batch-size", options.batch_size, len(data.x), "the training images")
     with torch.no_grad():
-        ticks = run(algorithm, data, options.hidden, options.batch, options.steps)
+        ticks = run(algorithm, data, options.hidden, options.batch_size, options.steps)
     console = Console()
     kept = ", ".join(map(_name, ticks.layout.planes))
     console.print(

@@ -16,6 +16,7 @@ import torch
 import yaml
 
 from lightning_vsml.algorithms import checkpoints
+from lightning_vsml.algorithms.options import Refused
 from lightning_vsml.fit.cli import MakingCLI
 from lightning_vsml.fit.runs import USAGE_ERRORS
 from lightning_vsml.lab import datasets
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         module, trainer = cli.model, cli.trainer
         cli.run_in.fit(trainer, module, lambda: f"{trainer.global_step} steps")
     except (*USAGE_ERRORS, datasets.DatasetError, MemoryError) as error:
-        raise SystemExit(f"python -m lightning_vsml.meta: {error}") from error
+        raise Refused("python -m lightning_vsml.meta", str(error)) from error
     if trainer.is_global_zero:
         _write(
             module,
@@ -93,7 +94,7 @@ def _command(given: list[str]) -> str:
     told, words = [], iter(given)
     for word in words:
         option, _, value = word.partition("=")
-        if option in ("--out", "--run_dir", "--model.start") or option.endswith("data_dir"):
+        if option in ("--out", "--run_dir", "--run-dir", "--model.start") or option.endswith("data_dir"):
             value = value or next(words, "")
             if option in ("--out", "--model.start"):
                 told += [option, Path(value).name]

@@ -68,11 +68,11 @@ def test_it_stops_and_resumes_to_the_same_end(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--out", "tiny.pt"], r"--out should end in \.safetensors, got 'tiny\.pt'"),
+        (["--out", "tiny.pt"], r"argument --out: should end in \.safetensors, got 'tiny\.pt'"),
         (["--resume"], r"there is nothing to resume in runs/cloning/tiny: last\.ckpt is not there"),
-        (["--prune", "1"], r"prune should be a fraction from 0 to below 1, got 1\.0"),
+        (["--prune", "1"], r"argument --prune: expected a finite number of at least 0 and below 1, got '1'"),
         (["--structure", "dense", "--prune", "0.5"], r"only symmetric cells are pruned"),
-        (["--iterations", "0"], r"iterations should be at least 1, got 0"),
+        (["--iterations", "0"], r"argument --iterations: expected a whole number of at least 1, got '0'"),
     ],
 )
 def test_wrong_arguments_are_errors_and_leave_nothing_behind(

@@ -109,7 +109,7 @@ def test_settings_of_a_file_choose_what_is_trained() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--out", "tiny.pt"], r"--out should end in \.safetensors, got 'tiny\.pt'"),
+        (["--out", "tiny.pt"], r"argument --out: should end in \.safetensors, got 'tiny\.pt'"),
         (["--resume"], r"there is nothing to resume in runs/meta/tiny: last\.ckpt is not there"),
         (
             ["--preset", "huge"],

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 SEEDS = 2**32  # of numpy's and Lightning's
+DATASETS = ("mnist", "fashion_mnist", "digits")  # of datasets.NAMES, which torch comes with
 
 
 class Refused(SystemExit):
@@ -33,10 +34,9 @@ class Parser(argparse.ArgumentParser):
         prog: the command; default: the script's name.
     """
 
-    def __init__(self, description: str | None, prog: str | None = None) -> None:
-        super().__init__(
-            prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-        )
+    def __init__(self, description: str | None, prog: str | None = None, *, add_help: bool = True) -> None:
+        form = argparse.RawDescriptionHelpFormatter
+        super().__init__(prog, description=description, formatter_class=form, allow_abbrev=False, add_help=add_help)
         self._words: list[str] = []
 
     def error(self, message: str) -> NoReturn:
@@ -63,13 +63,14 @@ class Parser(argparse.ArgumentParser):
             self.error(f"argument {option}: expected at most {most}, {of}, got {value}")
 
     @contextmanager
-    def refusing(self) -> Iterator[None]:
-        """What is wrong with an option that only loading shows (an unknown algorithm, missing data) is refused, too."""
-        from lightning_vsml.lab.datasets import DatasetError
+    def refusing(self, *kinds: type[Exception]) -> Iterator[None]:
+        """What is wrong with an option that only loading shows is refused, too: ``ValueError``, and what else is given.
 
+        That is an unknown algorithm, or with ``datasets.DatasetError`` missing data.
+        """
         try:
             yield
-        except (ValueError, DatasetError) as error:
+        except (ValueError, *kinds) as error:
             self.error(str(error))
 
     # --- options that are the same everywhere
@@ -79,9 +80,15 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--algorithm", default=default, help=f"name or path of the algorithm (default {default})")
         self.add_argument("--lr", type=positive, help="learning rate (default: the algorithm's own)")
 
-    def add_count(self, option: str, default: int, of: str = "") -> None:
-        """A whole number, at least 1."""
-        self.add_argument(option, type=count, default=default, help=f"{of} (default {default})".strip())
+    def add_count(self, option: str, default: int, of: str = "", *also: str) -> None:
+        """A whole number, at least 1; ``also``: other spellings."""
+        self.add_argument(option, *also, type=count, default=default, help=f"{of} (default {default})".strip())
+
+    def add_dataset(self, *default: str, extra: tuple[str, ...] = ()) -> None:
+        """``--dataset``: one, or several if there are several by default."""
+        many: dict[str, Any] = {"nargs": "+", "default": list(default)} if len(default) > 1 else {"default": default[0]}
+        shown = " ".join(default)
+        self.add_argument("--dataset", choices=(*extra, *DATASETS), help=f"(default {shown})", **many)
 
     def add_seed(self) -> None:
         """``--seed`` of everything random."""
