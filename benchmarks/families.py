@@ -128,7 +128,9 @@ def rates(name: str) -> list[float | None]:
     if name == "sgd":
         return [0.1 * factor for factor in GRID]
     algorithm = checkpoints.load(name)
-    return [None] if algorithm.pace is Pace.NONE else [algorithm.lr * factor for factor in GRID]
+    if algorithm.pace in (Pace.NONE, Pace.COMMIT):  # none, or it chooses its steps by itself
+        return [None]
+    return [algorithm.lr * factor for factor in GRID]
 
 
 def splits(task: Task, data_dir: Path) -> tuple[Split, Split, Split]:
