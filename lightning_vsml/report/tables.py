@@ -82,7 +82,7 @@ def layers(outcome: Outcome) -> Table | None:
         return None
     table = Table(title=f"{outcome.plan.name}: layers", title_justify="left", caption_justify="left")
     table.add_column("layer", overflow="fold")
-    for heading in ("cosine, first", "mean", "lowest", "difference", "rate", "exact ticks", "beyond reach"):
+    for heading in ("cosine first", "mean", "lowest", "off by", "rate", "exact ticks", "beyond"):
         table.add_column(heading, justify="right", overflow="fold")
     for name in names:
         steps = list(outcome.layers.get(name, {}).values())
@@ -99,8 +99,9 @@ def layers(outcome: Outcome) -> Table | None:
         )
     measured = len({step for steps in outcome.layers.values() for step in steps})
     table.caption = (
-        f"Committed change beside the gradient step, on {measured} of the steps: cosine; difference: |change - "
-        "gradient step| / |gradient step|; rate: |change| / |gradient|; means over steps."
+        f"Committed change beside the gradient step, on {measured} of the steps: cosine; off by: |change - "
+        "gradient step| / |gradient step|; rate: |change| / |gradient|; means over "
+        "steps. Beyond: what exceeded the reach of the algorithm."
         if cosines(outcome)
         else "Without gradients to compare with."
     )

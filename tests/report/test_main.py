@@ -45,7 +45,7 @@ def test_it_writes_a_report_that_needs_nothing_else(capsys: pytest.CaptureFixtur
     main([DIGITS, "--steps", "12", "--sgd-lr", "0.1", "--adam-lr", "0.003", "0.01", "--out", "out/mine"])
     out, page = Path("out/mine"), Page()
     page.feed((out / "report.html").read_text(encoding="utf-8"))
-    assert not page.open and all(link.startswith("#") for link in page.fetched)
+    assert not page.open and all(link.startswith(("#", "data:")) for link in page.fetched)
     for expected in ("backprop: follows.", "What is mapped how", "net.1", "accuracy", "Adam, lr 0.003", "65 x 32"):
         assert expected in page.text
     said = " ".join(capsys.readouterr().out.split())
