@@ -35,6 +35,14 @@ def best(outcomes: Iterable[Outcome]) -> Outcome | None:
     return min((o for o in outcomes if o.complete), key=final, default=None)
 
 
+def at_an_end(outcome: Outcome, outcomes: Iterable[Outcome]) -> bool:
+    """Whether an optimizer's rate is the smallest or the largest of those that were tried."""
+    tried = [o.plan.lr for o in outcomes if o.plan.kind == outcome.plan.kind and o.plan.lr is not None]
+    if outcome.plan.kind not in ("SGD", "Adam") or len(tried) < 2:
+        return False
+    return outcome.plan.lr in (min(tried), max(tried))
+
+
 def paired(ours: Outcome, theirs: Outcome) -> tuple[float, float]:
     """The mean difference of losses over the last window, batch by batch, and its standard error (batches taken as
     independent).

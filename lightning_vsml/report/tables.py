@@ -5,7 +5,18 @@ from collections.abc import Iterable, Sequence
 
 from rich.table import Table
 
-from lightning_vsml.report.figures import best, cosines, final, mean, metric_of, milliseconds, passage, smooth, window
+from lightning_vsml.report.figures import (
+    at_an_end,
+    best,
+    cosines,
+    final,
+    mean,
+    metric_of,
+    milliseconds,
+    passage,
+    smooth,
+    window,
+)
 from lightning_vsml.report.outcome import LayerStep, Outcome
 
 
@@ -140,8 +151,4 @@ def _of(steps: Iterable[LayerStep], what: str) -> float:
 
 
 def _edge(outcome: Outcome, outcomes: Sequence[Outcome]) -> str:
-    """Whether the best rate may lie outside of those that were tried."""
-    tried = sorted(o.plan.lr for o in outcomes if o.plan.kind == outcome.plan.kind and o.plan.lr is not None)
-    if outcome.plan.kind not in ("SGD", "Adam") or len(tried) < 2 or outcome.plan.lr not in (tried[0], tried[-1]):
-        return ""
-    return " (end of grid)"
+    return " (end of grid)" if at_an_end(outcome, outcomes) else ""
