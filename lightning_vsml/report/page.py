@@ -52,7 +52,12 @@ def page(parity: Parity) -> str:
     parts.append(_table(tables.learners(outcomes), titled=False))
     if drawn := pictures.metrics(outcomes):
         parts.append("<h2>What the module logs</h2>" + _figure(drawn, f"Mean over {width} batches."))
-    parts.append("<h2>Costs</h2>" + _figure(pictures.costs(outcomes), "Medians, without steps that were measured."))
+    parts.append(
+        "<h2>Costs</h2>"
+        + _figure(
+            pictures.costs(outcomes), "Times that a tenth of the steps stays below; without steps that were measured."
+        )
+    )
     parts.append(_table(tables.costs(outcomes), titled=False))
     for outcome in parity.algorithms:
         parts.append(f"<h2>{_e(outcome.plan.name)}</h2>")
