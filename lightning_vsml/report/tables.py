@@ -67,8 +67,8 @@ def costs(outcomes: Sequence[Outcome]) -> Table:
                 *([size(outcome.peak_bytes)] if gpu else []),
             )
     table.caption = (
-        "ms a step: forward, backward and step; a tenth of the steps are faster; kept: numbers besides the weight itself; "
-        "memory: of all of them"
+        "ms a step: forward, backward and step; a tenth of the steps are faster; kept: numbers besides the weight "
+        "itself; memory: of all of them"
     )
     return table
 
