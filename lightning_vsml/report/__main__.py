@@ -5,18 +5,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from lightning.pytorch import seed_everything
+
+from lightning_vsml.algorithms.checkpoints import CheckpointError
+from lightning_vsml.report.compare import ADAM, SGD, check_steps, parity, plans_of
+from lightning_vsml.report.errors import ReportError
+from lightning_vsml.report.source import load
+from lightning_vsml.report.writing import check_folder
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run learners side by side, and write what came out."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    from lightning.pytorch import seed_everything  # Lightning takes seconds, and --help should not
-
-    from lightning_vsml.algorithms.checkpoints import CheckpointError
-    from lightning_vsml.report.compare import ADAM, SGD, check_steps, parity, plans_of
-    from lightning_vsml.report.errors import ReportError
-    from lightning_vsml.report.writing import check_folder
-
     sgd, adam = options.sgd_lr or SGD, options.adam_lr or ADAM
     try:
         check_steps(options.steps)
@@ -25,8 +26,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         algorithms = [_with_rate(word) for word in options.algorithms]
         plans_of(algorithms, sgd, adam)
         check_folder(options.out)
-        from lightning_vsml.report.source import load
-
         seed_everything(options.seed, verbose=False)
         module, data, trainer = load(options.source, options.data)
         if options.accelerator:
@@ -85,8 +84,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _with_rate(word: str) -> str | tuple[str, float]:
-    from lightning_vsml.report.errors import ReportError
-
     name, at, rate = word.rpartition("@")
     if not at:
         return word

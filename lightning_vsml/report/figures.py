@@ -35,6 +35,14 @@ def best(outcomes: Iterable[Outcome]) -> Outcome | None:
     return min((o for o in outcomes if o.complete), key=final, default=None)
 
 
+def at_an_end(outcome: Outcome, outcomes: Iterable[Outcome]) -> bool:
+    """Whether an optimizer's rate is the smallest or the largest of those that were tried."""
+    tried = [o.plan.lr for o in outcomes if o.plan.kind == outcome.plan.kind and o.plan.lr is not None]
+    if outcome.plan.kind not in ("SGD", "Adam") or len(tried) < 2:
+        return False
+    return outcome.plan.lr in (min(tried), max(tried))
+
+
 def paired(ours: Outcome, theirs: Outcome) -> tuple[float, float]:
     """The mean difference of losses over the last window, batch by batch, and its standard error (batches taken as
     independent).
@@ -56,9 +64,11 @@ def passage(outcome: Outcome, level: float) -> int | None:
 
 
 def milliseconds(outcome: Outcome) -> float:
-    """The median time of a step; NaN if none was timed."""
+    """The time that a tenth of the steps stays below, which other work on the machine disturbs least; NaN if none was
+    timed.
+    """
     timed = torch.tensor([seconds for seconds in outcome.seconds if math.isfinite(seconds)], dtype=torch.float64)
-    return timed.median().item() * 1e3 if len(timed) else math.nan
+    return timed.quantile(0.1).item() * 1e3 if len(timed) else math.nan
 
 
 def distance(ours: dict[str, Tensor], theirs: dict[str, Tensor], start: dict[str, Tensor]) -> float:

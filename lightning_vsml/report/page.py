@@ -49,11 +49,16 @@ def page(parity: Parity) -> str:
     parts.append(
         _figure(pictures.curves(outcomes), f"Mean over {width} batches. Optimizers with the best of their rates.")
     )
-    parts.append(_table(tables.learners(outcomes)))
+    parts.append(_table(tables.learners(outcomes), titled=False))
     if drawn := pictures.metrics(outcomes):
         parts.append("<h2>What the module logs</h2>" + _figure(drawn, f"Mean over {width} batches."))
-    parts.append("<h2>Costs</h2>" + _figure(pictures.costs(outcomes), "Medians, without steps that were measured."))
-    parts.append(_table(tables.costs(outcomes)))
+    parts.append(
+        "<h2>Costs</h2>"
+        + _figure(
+            pictures.costs(outcomes), "Times that a tenth of the steps stays below; without steps that were measured."
+        )
+    )
+    parts.append(_table(tables.costs(outcomes), titled=False))
     for outcome in parity.algorithms:
         parts.append(f"<h2>{_e(outcome.plan.name)}</h2>")
         if drawn := pictures.layers(outcome):
@@ -80,14 +85,14 @@ def page(parity: Parity) -> str:
     )
 
 
-def _table(table: Table) -> str:
+def _table(table: Table, titled: bool = True) -> str:
     """What a terminal shows, as HTML."""
     columns = [[_plain(cell) for cell in column.cells] for column in table.columns]
     rows: Iterable[tuple[str, ...]] = zip(*columns, strict=True)
     heads = "".join(f"<th>{_e(_plain(column.header))}</th>" for column in table.columns)
     lines = "".join(f"<tr>{''.join(f'<td>{_e(cell)}</td>' for cell in row)}</tr>" for row in rows)
     caption = f"<caption>{_e(_plain(table.caption))}</caption>" if table.caption else ""
-    title = f"<p><b>{_e(_plain(table.title))}</b></p>" if table.title else ""
+    title = f"<p><b>{_e(_plain(table.title))}</b></p>" if table.title and titled else ""
     return (
         f'{title}<div class="wide"><table>{caption}<thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table></div>'
     )

@@ -49,7 +49,7 @@ def curves(outcomes: Sequence[Outcome]) -> str:
         _loss_axis(left, everything)
         _loss_axis(right, everything)
         left.set(xlabel="batches", ylabel="training loss")
-        right.set(xlabel="seconds (steps times their median)", ylabel="")
+        right.set(xlabel="seconds (steps times ms a step)", ylabel="")
         figure.legend(loc="outside lower center", ncols=3)
 
     return _svg(draw, (9, 3.9))

@@ -5,7 +5,18 @@ from collections.abc import Iterable, Sequence
 
 from rich.table import Table
 
-from lightning_vsml.report.figures import best, cosines, final, mean, metric_of, milliseconds, passage, smooth, window
+from lightning_vsml.report.figures import (
+    at_an_end,
+    best,
+    cosines,
+    final,
+    mean,
+    metric_of,
+    milliseconds,
+    passage,
+    smooth,
+    window,
+)
 from lightning_vsml.report.outcome import LayerStep, Outcome
 
 
@@ -56,8 +67,8 @@ def costs(outcomes: Sequence[Outcome]) -> Table:
                 *([size(outcome.peak_bytes)] if gpu else []),
             )
     table.caption = (
-        "ms a step: median, forward, backward and step, without those that were measured; kept: numbers besides the "
-        "weight itself; memory: of all of them"
+        "ms a step: forward, backward and step; a tenth of the steps are faster; kept: numbers besides the weight "
+        "itself; memory: of all of them"
     )
     return table
 
@@ -82,7 +93,7 @@ def layers(outcome: Outcome) -> Table | None:
         return None
     table = Table(title=f"{outcome.plan.name}: layers", title_justify="left", caption_justify="left")
     table.add_column("layer", overflow="fold")
-    for heading in ("cosine, first", "mean", "lowest", "difference", "rate", "exact ticks", "beyond reach"):
+    for heading in ("cosine first", "mean", "lowest", "off by", "rate", "exact ticks", "beyond"):
         table.add_column(heading, justify="right", overflow="fold")
     for name in names:
         steps = list(outcome.layers.get(name, {}).values())
@@ -99,8 +110,9 @@ def layers(outcome: Outcome) -> Table | None:
         )
     measured = len({step for steps in outcome.layers.values() for step in steps})
     table.caption = (
-        f"Committed change beside the gradient step, on {measured} of the steps: cosine; difference: |change - "
-        "gradient step| / |gradient step|; rate: |change| / |gradient|; means over steps."
+        f"Committed change beside the gradient step, on {measured} of the steps: cosine; off by: |change - "
+        "gradient step| / |gradient step|; rate: |change| / |gradient|; means over "
+        "steps. Beyond: what exceeded the reach of the algorithm."
         if cosines(outcome)
         else "Without gradients to compare with."
     )
@@ -139,8 +151,4 @@ def _of(steps: Iterable[LayerStep], what: str) -> float:
 
 
 def _edge(outcome: Outcome, outcomes: Sequence[Outcome]) -> str:
-    """Whether the best rate may lie outside of those that were tried."""
-    tried = sorted(o.plan.lr for o in outcomes if o.plan.kind == outcome.plan.kind and o.plan.lr is not None)
-    if outcome.plan.kind not in ("SGD", "Adam") or len(tried) < 2 or outcome.plan.lr not in (tried[0], tried[-1]):
-        return ""
-    return " (end of grid)"
+    return " (end of grid)" if at_an_end(outcome, outcomes) else ""

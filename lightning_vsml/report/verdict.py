@@ -43,6 +43,8 @@ def head(outcomes: list[Outcome]) -> str:
         winner = best(runs)
         if winner is not None:
             tried = f", the best of {len(runs)} rates" if len(runs) > 1 else ""
+            if figures.at_an_end(winner, outcomes):
+                tried += " and the last of them on one side, so others may be better"
             parts.append(f"{winner.plan.name}{tried}, ends at a loss of {final(winner):.4g}")
         elif runs:
             parts.append(f"{name} did not come to an end ({runs[0].stopped or 'stopped'})")
@@ -96,6 +98,8 @@ def judge(ours: Outcome, outcomes: list[Outcome]) -> Verdict:
 def _share(relative: float, reference: float, difference: float, word: str) -> str:
     if word == "level":
         return "level with"
+    if reference > 0 and relative > 1:
+        return f"{1 + relative:.2g} times the loss of"
     if reference <= 0:
         return f"{abs(difference):.3g} {'below' if difference < 0 else 'above'}"
     return f"{abs(relative):.0%} {'below' if difference < 0 else 'above'}"
