@@ -1,7 +1,7 @@
 """The speed of learning steps over commits: ratios to SGD, one line of JSON for each run, and a picture of all.
 
-    python benchmarks/track.py                          # measure, add to benchmarks/track.jsonl, draw benchmarks/track.png
-    python benchmarks/track.py --draw                   # draw what is there
+    python benchmarks/track.py           # measure, add to benchmarks/track.jsonl, draw benchmarks/track.png
+    python benchmarks/track.py --draw    # draw what is there
     python benchmarks/track.py --algorithms backprop --layers 784x128 --samples 64 --seconds 0.1
 
 Steps are those of ``ticks.py``: all that a loop does with one layer, over SGD's step, both measured in turn, of which the
