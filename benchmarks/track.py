@@ -4,8 +4,8 @@
     python benchmarks/track.py --draw    # draw what is there
     python benchmarks/track.py --algorithms backprop --layers 784x128 --samples 64 --seconds 0.1
 
-Steps are those of ``ticks.py``: all that a loop does with one layer, over SGD's step, both measured in turn, of which the
-median ratio counts. Times differ between machines and hours; ratios do so less: lines of the picture are of one
+Steps are those of ``ticks.py``: all that a loop does with one layer, over SGD's step, both measured in turn, of which
+the median ratio counts. Times differ between machines and hours; ratios do so less: lines of the picture are of one
 machine each, and no times are kept.
 """
 
