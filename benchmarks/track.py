@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 from ticks import CELLS, LAYERS, Case, median
 
 import lightning_vsml
@@ -128,6 +129,8 @@ def draw(runs: Sequence[dict[str, Any]]) -> Figure:
                 label = case.split(" ", 1)[1] + (f", machine {number + 1}" if len(machines) > 1 else "")
                 axis.plot(at, [runs[x]["ratios"][case] for x in at], label=label if at else None, **style)
         axis.set(title=algorithm, ylabel="step / SGD's", yscale="log")
+        axis.yaxis.set_major_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+        axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
         axis.grid(alpha=0.25, which="both")
         axis.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     names = [f"{run['commit'][:7]}{'+' if run.get('changed') else ''} {run['date'][:10]}" for run in runs]
