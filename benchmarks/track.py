@@ -1,12 +1,12 @@
 """The speed of learning steps over commits: ratios to SGD, one line of JSON for each run, and a picture of all.
 
-    python benchmarks/track.py           # measure, add to benchmarks/track.jsonl, draw benchmarks/track.png
-    python benchmarks/track.py --draw    # draw what is there
+    python benchmarks/track.py                          # measure, add to track.jsonl beside it, and draw track.png
+    python benchmarks/track.py --draw                   # draw what is there
     python benchmarks/track.py --algorithms backprop --layers 784x128 --samples 64 --seconds 0.1
 
 Steps are those of ``ticks.py``: all that a loop does with one layer, over SGD's step, both measured in turn, of which
 the median ratio counts. Times differ between machines and hours; ratios do so less: lines of the picture are of one
-machine each, and no times are kept.
+machine each, and no times are kept. On a machine that is busy with other work ratios say little, too.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 from ticks import CELLS, LAYERS, Case, median
 
 import lightning_vsml
@@ -128,13 +129,13 @@ def draw(runs: Sequence[dict[str, Any]]) -> Figure:
                 label = case.split(" ", 1)[1] + (f", machine {number + 1}" if len(machines) > 1 else "")
                 axis.plot(at, [runs[x]["ratios"][case] for x in at], label=label if at else None, **style)
         axis.set(title=algorithm, ylabel="step / SGD's", yscale="log")
+        axis.yaxis.set_major_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+        axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
         axis.grid(alpha=0.25, which="both")
         axis.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     names = [f"{run['commit'][:7]}{'+' if run.get('changed') else ''} {run['date'][:10]}" for run in runs]
     axes[-1].set_xticks(range(len(runs)), names, rotation=90, fontsize="x-small")
-    where = (
-        "; ".join(f"{number}: {one}" for number, one in enumerate(machines, 1)) if len(machines) > 1 else machines[0]
-    )
+    where = "; ".join(f"machine {number}: {one}" for number, one in enumerate(machines, 1))
     figure.suptitle(f"A learning step's time over SGD's\n{where}", fontsize="small")
     return figure
 
@@ -146,9 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--layers", nargs="+", choices=LAYERS, default=list(SIZES))
     parser.add_argument("--samples", type=int, nargs="+", default=[16, 64])
     parser.add_argument("--seconds", type=float, default=0.2, help="for each measurement")
-    parser.add_argument(
-        "--out", type=Path, default=HERE / "track.jsonl", help="the file of runs; the picture lies beside it"
-    )
+    parser.add_argument("--out", type=Path, default=HERE / "track.jsonl", help="of runs; the picture lies beside it")
     parser.add_argument("--draw", action="store_true", help="measure nothing")
     options = parser.parse_args(arguments)
     if min(options.samples) < 1 or not 0 < options.seconds < math.inf:
@@ -157,10 +156,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"--out should be a file in a folder that is there, got {options.out}.")
     try:
         runs = read(options.out) if options.out.is_file() else []
+        run = None if options.draw else measure(options.algorithms, options.layers, options.samples, options.seconds)
     except ValueError as error:
         parser.error(str(error))
-    if not options.draw:
-        run = measure(options.algorithms, options.layers, options.samples, options.seconds)
+    if run is not None:
         runs.append(run)
         replace_file(options.out, "".join(json.dumps(one) + "\n" for one in runs).encode())
         for case, value in run["ratios"].items():

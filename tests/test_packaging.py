@@ -37,7 +37,7 @@ def wheel(sdist: Path) -> Path:
 def test_the_sdist_holds_what_is_needed_to_work_on_it(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
-    needed = {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff"}
+    needed = {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff", ".ci/run"}
     assert needed <= names
     assert {"tests/conftest.py", "docs/index.md", "checkpoints/backprop.json", "benchmarks/ticks.py"} <= names
 
