@@ -36,8 +36,9 @@ def sizes(text: str) -> tuple[int | Conv, ...]:
     ((64, 32), (), (Conv(channels=8, kernel=3, stride=2), 32))
     """
     try:
-        return tuple(Conv(int(size[1:])) if size[0] == "c" else int(size) for size in text.split(",") if size)
-    except ValueError:
+        found = [(size[0] == "c", count(size.removeprefix("c"))) for size in text.split(",") if size]
+        return tuple(Conv(size) if convolves else size for convolves, size in found)
+    except argparse.ArgumentTypeError:
         wanted = "sizes of hidden layers joined by commas, as 64,32 or c8,32, or '' for none"
         raise argparse.ArgumentTypeError(f"expected {wanted}, got {text!r}") from None
 

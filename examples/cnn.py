@@ -49,8 +49,8 @@ class Network(LightningModule):
         self.log_dict({"loss": loss, "accuracy": (logits.argmax(1) == y).float().mean()}, prog_bar=True)
         return loss
 
-    def configure_optimizers(self) -> None:
-        return None
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters())  # whose place the learner takes
 
 
 def mistakes(x: Tensor, y: Tensor, guess: Tensor) -> Figure:
@@ -61,7 +61,7 @@ def mistakes(x: Tensor, y: Tensor, guess: Tensor) -> Figure:
     for place, axis in enumerate(figure.subplots(2, 10).flat):
         axis.axis("off")
         if place < len(wrong):
-            axis.imshow(x[wrong[place], 0], cmap="gray_r")
+            axis.imshow(x[wrong[place], 0].numpy(), cmap="gray_r")
             axis.set_title(f"{int(y[wrong[place]])} as {int(guess[wrong[place]])}", fontsize=9)
     return figure
 

@@ -67,8 +67,8 @@ class LanguageModel(LightningModule):
         self.log("loss", loss, prog_bar=True)
         return loss
 
-    def configure_optimizers(self) -> None:
-        return None
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters())  # whose place the learner takes
 
     @torch.no_grad()
     def write(self, start: str, length: int, temperature: float) -> str:

@@ -220,4 +220,4 @@ def test_wrong_arguments_are_errors(tmp_path: Path) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="expected sizes of hidden layers joined by commas, as 64,32"):
         sizes("32x")
     done = run("--algorithm", "adam", folder=tmp_path)
-    assert done.returncode == 1 and "the shipped ones are: " in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2 and "the shipped ones are: " in done.stderr and "Traceback" not in done.stderr
