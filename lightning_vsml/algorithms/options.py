@@ -68,9 +68,10 @@ class Parser(argparse.ArgumentParser):
 
         That is an unknown algorithm, or with ``datasets.DatasetError`` missing data.
         """
+        refused: tuple[type[Exception], ...] = (ValueError, *kinds)
         try:
             yield
-        except (ValueError, *kinds) as error:
+        except refused as error:
             self.error(str(error))
 
     # --- options that are the same everywhere
