@@ -61,7 +61,7 @@ def mistakes(x: Tensor, y: Tensor, guess: Tensor) -> Figure:
     for place, axis in enumerate(figure.subplots(2, 10).flat):
         axis.axis("off")
         if place < len(wrong):
-            axis.imshow(x[wrong[place], 0], cmap="gray_r")
+            axis.imshow(x[wrong[place], 0].numpy(), cmap="gray_r")
             axis.set_title(f"{int(y[wrong[place]])} as {int(guess[wrong[place]])}", fontsize=9)
     return figure
 

@@ -199,7 +199,8 @@ def test_a_plain_loop_follows_sgd(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 def test_a_stream_is_predicted_before_it_is_learned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = ran("--examples", "200", example="online_learning", folder=tmp_path, capsys=capsys)
-    late = {row[0]: float(row[2]) for row in re.findall(r"│ (\S+).*?│ ([\d.]+) +│ ([\d.]+) ", said)}
+    rows = re.findall(r"│ (\w+).*?│ [\d.]+ +│ ([\d.]+) ", said)
+    late = {name: max(float(hits) for other, hits in rows if other == name) for name, _ in rows}
     assert late["vsml_scratch"] > max(late["SGD"], late["Adam"]) and late["vsml_scratch"] > 70
     assert is_picture(tmp_path / "logs" / "online_learning" / "online_learning.png")
 
