@@ -23,7 +23,7 @@ from lightning_vsml.report.errors import ReportError
 from lightning_vsml.report.figures import distance
 from lightning_vsml.report.outcome import Outcome, Plan
 from lightning_vsml.report.result import Parity
-from lightning_vsml.report.run import Stopped, Subject, run, weights_of
+from lightning_vsml.report.run import Stopped, Subject, check_trainer, run, weights_of
 
 SGD = (0.01, 0.03, 0.1, 0.3, 1.0)
 ADAM = (0.0003, 0.001, 0.003, 0.01, 0.03)
@@ -68,6 +68,7 @@ def parity(
     check_steps(steps)
     plans = plans_of(algorithms, sgd, adam)
     check_module(module)
+    check_trainer(trainer)
     folder = None if out is None else Path(out)
     if folder is not None:
         from lightning_vsml.report.writing import check_folder
