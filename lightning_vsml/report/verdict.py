@@ -109,8 +109,8 @@ def _share(relative: float, reference: float, difference: float, word: str) -> s
 def _costs(ours: Outcome, theirs: Outcome) -> str:
     took, reference = milliseconds(ours), milliseconds(theirs)
     return (
-        f"A step takes {number(took, 3)} ms, {number(took / reference, 2)} times as long, and it keeps {_count(ours.kept)} for each "
-        f"weight ({theirs.plan.name}: {theirs.kept:.2g})."
+        f"A step takes {number(took, 3)} ms, {number(took / reference, 2)} times as long, and it keeps "
+        f"{_count(ours.kept)} for each weight ({theirs.plan.name}: {theirs.kept:.2g})."
     )
 
 
@@ -130,8 +130,8 @@ def _advice(ours: Outcome, theirs: Outcome, word: str) -> str:
         if share < 1:
             return f"{there}, which takes {share:.0%} of its time: use it."
         return (
-            f"{there}, but that takes {number(share, 2)} times as long: it pays where batches, and not steps of the learner, "
-            "are what is dear."
+            f"{there}, but that takes {number(share, 2)} times as long: it pays where batches, and not steps of the "
+            "learner, are what is dear."
         )
     if word == "follows":
         return "So take it to build on (states, other rules), and an optimizer for speed."
