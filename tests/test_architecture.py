@@ -27,6 +27,7 @@ KNOW_LIGHTNING = {
     "report/batches.py",
     "report/compare.py",
     "report/example.py",
+    "report/loading.py",
     "report/optimizers.py",
     "report/recorder.py",
     "report/run.py",

@@ -8,8 +8,9 @@ from pathlib import Path
 from lightning.pytorch import seed_everything
 
 from lightning_vsml.algorithms.checkpoints import CheckpointError
-from lightning_vsml.report.compare import ADAM, SGD, check_steps, parity, plans_of
+from lightning_vsml.report.compare import check_steps, parity
 from lightning_vsml.report.errors import ReportError
+from lightning_vsml.report.plans import ADAM, SGD, plans_of
 from lightning_vsml.report.source import load
 from lightning_vsml.report.writing import check_folder
 

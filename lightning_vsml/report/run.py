@@ -1,6 +1,7 @@
 """One learner on a copy of the module, by a Trainer of its own."""
 
 import copy
+import inspect
 import logging
 import math
 import signal
@@ -19,10 +20,21 @@ from lightning_vsml.binding.health import NonFiniteError
 from lightning_vsml.fit.learner import VSMLLearner
 from lightning_vsml.report import optimizers
 from lightning_vsml.report.batches import Batches, Epochs
+from lightning_vsml.report.errors import ReportError
 from lightning_vsml.report.outcome import Outcome, Plan
 from lightning_vsml.report.recorder import NO_LOSS, Recorder
 
 MEASURED = 16  # steps of a run on which layers are compared with gradients
+
+FIXED = {
+    "devices": 1,
+    "limit_val_batches": 0,
+    "num_sanity_val_steps": 0,
+    "log_every_n_steps": 2**31,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "enable_checkpointing": False,
+}
 
 
 @dataclass
@@ -46,6 +58,19 @@ class Subject:
 
 class Stopped(Exception):
     """Ctrl-C; what there is of the run is in its outcome."""
+
+
+def check_trainer(settings: Mapping[str, Any]) -> None:
+    """Refuse settings that no Trainer has, or that are the report's.
+
+    Raises:
+        ReportError: names them.
+    """
+    own = {*FIXED, "max_epochs", "max_steps", "max_time", "logger", "callbacks"}
+    known = set(inspect.signature(Trainer.__init__).parameters) - own
+    if wrong := [name for name in settings if name not in known]:
+        why = "the report sets that itself" if wrong[0] in own else "a Trainer has no such setting"
+        raise ReportError(f"{wrong[0]}={settings[wrong[0]]!r}: {why}. Leave it out.")
 
 
 def run(subject: Subject, plan: Plan, outcome: Outcome, tick: Callable[[float], None] = lambda _: None) -> Trainer:
@@ -77,15 +102,9 @@ def run(subject: Subject, plan: Plan, outcome: Outcome, tick: Callable[[float], 
         seed_everything(subject.seed, verbose=False)
         trainer = Trainer(
             **{
-                "max_epochs": math.ceil(outcome.steps / subject.batches.epoch),
-                "devices": 1,
-                "limit_val_batches": 0,
-                "num_sanity_val_steps": 0,
-                "log_every_n_steps": 2**31,
-                "enable_progress_bar": False,
-                "enable_model_summary": False,
-                "enable_checkpointing": False,
                 **subject.trainer,
+                **FIXED,
+                "max_epochs": math.ceil(outcome.steps / subject.batches.epoch),
                 "logger": DummyLogger(),
                 "callbacks": [recorder, *([] if learner is None else [learner])],
             }

@@ -135,7 +135,9 @@ def outcome_word(outcome: Outcome) -> str:
 
 def number(value: float | None, digits: int = 4) -> str:
     """Empty for what is not known."""
-    return "" if value is None or not math.isfinite(value) else f"{value:.{digits}g}"
+    if value is None or not math.isfinite(value):
+        return ""
+    return f"{value:.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
 
 
 def size(count: int) -> str:

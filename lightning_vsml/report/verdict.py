@@ -16,6 +16,7 @@ from lightning_vsml.report.figures import (
     passage,
 )
 from lightning_vsml.report.outcome import Outcome
+from lightning_vsml.report.tables import number
 
 FOLLOWS = 0.01  # of the way that SGD's weights went: closer is the same
 STEPS = 1e-3  # of a gradient step: so is this, wherever chaos leads it
@@ -99,7 +100,7 @@ def _share(relative: float, reference: float, difference: float, word: str) -> s
     if word == "level":
         return "level with"
     if reference > 0 and relative > 1:
-        return f"{1 + relative:.2g} times the loss of"
+        return f"{number(1 + relative, 2)} times the loss of"
     if reference <= 0:
         return f"{abs(difference):.3g} {'below' if difference < 0 else 'above'}"
     return f"{abs(relative):.0%} {'below' if difference < 0 else 'above'}"
@@ -108,8 +109,8 @@ def _share(relative: float, reference: float, difference: float, word: str) -> s
 def _costs(ours: Outcome, theirs: Outcome) -> str:
     took, reference = milliseconds(ours), milliseconds(theirs)
     return (
-        f"A step takes {took:.3g} ms, {took / reference:.2g} times as long, and it keeps {_count(ours.kept)} for each "
-        f"weight ({theirs.plan.name}: {theirs.kept:.2g})."
+        f"A step takes {number(took, 3)} ms, {number(took / reference, 2)} times as long, and it keeps "
+        f"{_count(ours.kept)} for each weight ({theirs.plan.name}: {theirs.kept:.2g})."
     )
 
 
@@ -129,8 +130,8 @@ def _advice(ours: Outcome, theirs: Outcome, word: str) -> str:
         if share < 1:
             return f"{there}, which takes {share:.0%} of its time: use it."
         return (
-            f"{there}, but that takes {share:.2g} times as long: it pays where batches, and not steps of the learner, "
-            "are what is dear."
+            f"{there}, but that takes {number(share, 2)} times as long: it pays where batches, and not steps of the "
+            "learner, are what is dear."
         )
     if word == "follows":
         return "So take it to build on (states, other rules), and an optimizer for speed."

@@ -228,6 +228,8 @@ class Once:
         (Module(mlp()), [], {"sgd": [-0.1]}, "sgd: learning rates should be finite numbers above 0, got -0.1"),
         (Module(mlp()), [], {"adam": [math.inf]}, "adam: learning rates should be .* got inf"),
         (Module(mlp()), [], {"algorithms": [("backprop", 0)]}, "algorithms: learning rates should be .* got 0"),
+        (Module(mlp()), [], {"max_epochs": 3}, "max_epochs=3: the report sets that itself"),
+        (Module(mlp()), [], {"precison": 16}, "precison=16: a Trainer has no such setting"),
         (Module(mlp()), [], {"algorithms": []}, "expected at least one learning algorithm"),
         (Module(mlp()), [], {"algorithms": ["backprop"] * 2}, "expected different algorithms"),
         (Module(mlp()), [], {"algorithms": ["backporp"]}, "backporp"),

@@ -64,7 +64,7 @@ def test_words_follow_from_losses_and_times(end: float, ms: float, word: str, sa
     ours, adam = outcome("algorithm", "adaptive", end, ms, 1.0), outcome("Adam", "Adam, lr 0.01", 1.0, 2.0, 0.01)
     verdict = judge(ours, [ours, adam, outcome("SGD", "SGD, lr 0.1", 1.2, 1.0, 0.1)])
     assert verdict.word == word and said in verdict.text
-    assert f"ends at {figures.final(ours):.4g}" in verdict.text and f"{ms / 2:.2g} times as long" in verdict.text
+    assert f"ends at {figures.final(ours):.4g}" in verdict.text and f"{ms / 2:g} times as long" in verdict.text
 
 
 def test_following_sgd_is_told_from_being_behind() -> None:
