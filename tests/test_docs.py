@@ -52,7 +52,7 @@ def test_the_table_to_choose_from_has_every_shipped_algorithm() -> None:
     text = (ROOT / "docs" / "choose.md").read_text(encoding="utf-8")
     rows = [line.split("|")[1] for line in text.split("## ")[0].splitlines() if line.startswith("| ")]
     named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
-    assert named == set(checkpoints.names()) - {"meta_mnist"}
+    assert named == set(checkpoints.names())
 
 
 @pytest.mark.parametrize("name", checkpoints.names())
