@@ -1,5 +1,6 @@
 """The Lightning callback: hooks and checks, nothing else."""
 
+import logging
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -171,6 +172,8 @@ class VSMLLearner(Callback):
             logger.log_metrics(metrics, step=step)
         if self.diagnostics and step >= self._next_picture and trainer.is_global_zero:
             self._next_picture = 2 * step + 1
+            if not pictures.can_draw() and step == 0:
+                logging.getLogger("lightning_vsml").info("pictures of states need Matplotlib: pip install matplotlib")
             pictures.show(trainer.loggers, self.algorithm.layout, synapses.changes.states.items(), step)
 
     def on_train_epoch_end(self, *_: Any) -> None:

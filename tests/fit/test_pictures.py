@@ -1,37 +1,37 @@
-"""Pictures of states, pixel by pixel."""
+"""Pictures of states: what panels show, and how they are named and scaled."""
 
-import math
-
+import numpy as np
 import torch
+from matplotlib.figure import Figure
 
-from lightning_vsml.fit.pictures import NEGATIVE, POSITIVE, SMALLEST, WIDEST, ZERO, heat_map
+from lightning_vsml import checkpoints
+from lightning_vsml.fit.pictures import LARGEST, heat_maps
 
-
-def test_signs_are_colours_and_each_plane_has_its_scale() -> None:
-    planes = torch.zeros(2, 1, 2, 3)
-    planes[:, 0, 0, 0], planes[:, 0, 1, 2] = torch.tensor([5.0, -1e-3]), torch.tensor([-2.5, 1e-3])
-    image = heat_map(planes)
-    zoom = math.ceil(SMALLEST / 3)
-    height, width = 3 * zoom + 2, 2 * zoom + 2
-    assert image.shape == (3, height, 2 * width)
-    first, second = image[:, 1:-1, 1 : width - 1], image[:, 1:-1, width + 1 : -1]
-    for panel, corner, opposite in ((first, POSITIVE, None), (second, NEGATIVE, POSITIVE)):
-        torch.testing.assert_close(panel[:, 0, 0], torch.tensor(corner))
-        torch.testing.assert_close(panel[:, -1, 0], torch.tensor(ZERO))
-        if opposite:
-            torch.testing.assert_close(panel[:, -1, -1], torch.tensor(opposite))
-    torch.testing.assert_close(first[:, -1, -1], (torch.tensor(ZERO) + torch.tensor(NEGATIVE)) / 2)
+LAYOUT = checkpoints.load("adaptive").layout
 
 
-def test_large_layers_are_averaged_and_empty_ones_are_white() -> None:
-    image = heat_map(torch.zeros(3, 1, 1000, 20))  # wide panels, one below the other
-    assert image.shape == (3, 3 * 22, WIDEST + 2)
-    assert (image[:, 1:21, 1 : WIDEST + 1] == 1).all()
+def panels(figure: Figure) -> dict[str, np.ndarray]:
+    return {axis.get_title(): np.asarray(axis.images[0].get_array()) for axis in figure.axes if axis.images}
 
 
-def test_panels_make_lines() -> None:
-    """Five square ones: three and two, and nothing in the last place."""
-    image = heat_map(torch.ones(5, 1, 80, 80))
-    assert image.shape == (3, 2 * 82, 3 * 82)
-    assert (image[:, 82:, 2 * 82 :] == 0.5).all()
-    torch.testing.assert_close(image[:, 83, 82 + 1], torch.tensor(POSITIVE))
+def test_a_panel_for_each_plane_with_a_scale_of_its_own_around_0() -> None:
+    state = torch.randn(len(LAYOUT.planes), 2, 5, 3) * 10.0 ** torch.arange(len(LAYOUT.planes)).view(-1, 1, 1, 1)
+    state[3] = 0.0
+    figure = heat_maps("net.0", LAYOUT, state)
+    shown = panels(figure)
+    assert next(iter(shown)) == "weight" and len(shown) == len(LAYOUT.planes)
+    assert "net.0" in figure.get_suptitle()
+    for place, (plane, image) in enumerate(zip(LAYOUT.planes, shown.values(), strict=True)):
+        assert plane.codes or f"{'hc'[plane.part]} of unit {plane.unit}" == list(shown)[place]
+        np.testing.assert_allclose(image, torch.cat([state[place, 0].T, state[place, 1].T], 1))  # outputs x inputs
+        low, high = next(a for a in figure.axes if a.get_title() == list(shown)[place]).images[0].get_clim()
+        assert -low == high == (float(state[place].abs().max()) or 1.0)
+    bars = [axis for axis in figure.axes if not axis.get_title()]
+    assert len(bars) == len(LAYOUT.planes)
+
+
+def test_large_layers_are_averaged() -> None:
+    state = torch.ones(len(LAYOUT.planes), 1, 3 * LARGEST, 20)
+    for image in panels(heat_maps("", LAYOUT, state)).values():
+        assert image.shape == (20, LARGEST)
+        assert (image == 1).all()
