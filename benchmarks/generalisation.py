@@ -11,7 +11,6 @@ them. Algorithms run at their own lr (and at --factors of it), by ``attach``. A 
 """
 
 import argparse
-import csv
 import hashlib
 import io
 import logging
@@ -24,16 +23,14 @@ from contextlib import contextmanager
 from fnmatch import fnmatch
 from multiprocessing import get_context
 from pathlib import Path
-from statistics import mean, median
+from statistics import median
 from typing import Any, NamedTuple
 
 import torch
-from comparison import Window, windows
-from figure import smooth
-from matplotlib.figure import Figure
+from cells import Runs, cells, of_cells, of_runs
+from cells_shown import cell_table, draw, summary, write
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 from torch import Tensor
 from unseen import FROM_DIRECTORY, TASKS, Data, Task, fashion
 
@@ -46,192 +43,6 @@ from lightning_vsml.lab.ensembles import RATES, Curves, tuned
 VERSION = "1"  # of the cached runs; another one whenever optimizers or grids change
 ADAMS = ("adam", "adamw-cosine")
 TIMED = 50  # steps of SGD, for the time of a step
-WORST = 10.0  # what a ratio of losses counts at most, in means
-LIMITS = {"loss": 0.05, "accuracy": 0.01}  # how far behind a cell is noted
-RACE, TRAILING = 100, 20  # the step whose accuracy is to be reached, and how many the mean is over
-
-
-class Runs(NamedTuple):
-    """A learner on a task.
-
-    Attributes:
-        rates: learning rates, or factors of an algorithm's own; of several, the best counts.
-        loss, accuracy: on each batch before learning from it, ``(rates, seeds, steps)``; accuracy nan if there is none.
-        cost: time of a step over SGD's; nan where it was not measured.
-    """
-
-    rates: tuple[float, ...]
-    loss: Tensor
-    accuracy: Tensor
-    cost: float = math.nan
-
-    @property
-    def classifies(self) -> bool:
-        return not bool(self.accuracy.isnan().all())
-
-
-class Cell(NamedTuple):
-    """What an algorithm reached somewhere, and what the optimizers did.
-
-    Attributes:
-        task, window: where.
-        figure: loss or accuracy.
-        rivals: of each optimizer by its best rate.
-        edges: optimizers whose best rate is the first or last of their grid.
-        own: the algorithm's.
-    """
-
-    task: str
-    window: Window
-    figure: str
-    rivals: dict[str, float]
-    edges: tuple[str, ...]
-    own: float
-
-    @property
-    def best(self) -> str:
-        choose = min if self.figure == "loss" else max
-        return choose(self.rivals, key=lambda name: self.rivals[name])
-
-    @property
-    def lead(self) -> float:
-        """Over the best: the share of its loss that is saved, or the difference in accuracy."""
-        if self.figure == "accuracy":
-            return self.own - self.rivals[self.best]
-        return 1 - self.ratio
-
-    @property
-    def ratio(self) -> float:
-        """Own over the best one's."""
-        return self.own / max(self.rivals[self.best], 1e-12)
-
-    @property
-    def ahead(self) -> bool:
-        return self.lead >= 0
-
-
-# --- figures
-
-
-def by_rate(runs: Runs, figure: str, window: Window) -> Tensor:
-    """Mean over seeds and a window, of each rate; a loss that is not finite counts as infinite."""
-    values = (runs.loss if figure == "loss" else runs.accuracy)[..., slice(*window)].mean((1, 2))
-    return values.nan_to_num(math.inf, posinf=math.inf) if figure == "loss" else values
-
-
-def cells(task: str, optimizers: dict[str, Runs], own: Runs) -> Iterator[Cell]:
-    """All windows and figures of a task."""
-    for window in windows(own.loss.shape[-1]):
-        for figure in ("loss", "accuracy") if own.classifies else ("loss",):
-            rivals, edges = {}, []
-            for name, runs in optimizers.items():
-                values = by_rate(runs, figure, window)
-                place = int(values.argmin() if figure == "loss" else values.argmax())
-                rivals[name] = float(values[place])
-                edges += [name] if place in (0, len(values) - 1) else []
-            yield Cell(task, window, figure, rivals, tuple(edges), float(by_rate(own, figure, window)[0]))
-
-
-def trailing(curves: Tensor, width: int) -> Tensor:
-    """Means over ``width`` steps up to each, of the means over seeds: ``(rates, seeds, steps)`` -> ``(rates, steps)``.
-
-    The first value is that of step ``width``, counted from 1.
-    """
-    return curves.mean(1).unfold(-1, width, 1).mean(-1)
-
-
-def first_step(smooth: Tensor, target: float, width: int, falling: bool) -> float:
-    """The first step, counted from 1, at which any rate is as good as ``target``; infinite if there is none."""
-    reached = ((smooth <= target) if falling else (smooth >= target)).any(0).nonzero()
-    return float(reached[0]) + width if len(reached) else math.inf
-
-
-def final_loss(runs: Runs) -> float:
-    """Of the last tenth of the steps, by the best rate."""
-    steps = runs.loss.shape[-1]
-    return float(by_rate(runs, "loss", (steps - max(1, steps // 10), steps)).min())
-
-
-def speed_up(runs: Runs, adam: Runs) -> float:
-    """How many times fewer steps it takes to the loss that the best Adam has at the end; 0 if it does not get there.
-
-    Losses are means over a twentieth of the run's steps, up to each. The first time counts, and of several rates the
-    first one: Adam's own figure says what that is worth.
-    """
-    steps = runs.loss.shape[-1]
-    width = max(1, steps // 20)
-    target = float(trailing(adam.loss, width)[:, -1].nan_to_num(math.inf).min())
-    return steps / first_step(trailing(runs.loss, width), target, width, falling=True)
-
-
-def race(runs: Runs, adam: Runs) -> float:
-    """Steps to the accuracy that the best Adam has after RACE, by means over TRAILING."""
-    target = float(trailing(adam.accuracy, TRAILING)[:, RACE - TRAILING].max())
-    return first_step(trailing(runs.accuracy, TRAILING), target, TRAILING, falling=False)
-
-
-def interquartile_mean(values: Sequence[float]) -> float:
-    """Without the lowest and the highest quarter, rounded down.
-
-    >>> interquartile_mean([9.0, 1.0, 2.0, 4.0, -7.0])
-    2.3333333333333335
-    """
-    cut = len(values) // 4
-    return mean(sorted(values)[cut : len(values) - cut])
-
-
-def diverged(runs: Runs) -> int:
-    """Runs with a loss that is not finite, or above ten times the initial one (mean over seeds)."""
-    worst = runs.loss.nan_to_num(math.inf, posinf=math.inf).amax(-1)
-    settled = worst.isfinite() & (worst / 10 <= runs.loss[..., 0].mean(1, keepdim=True))
-    return int((~settled).sum())
-
-
-Figures = dict[str, str]  # what is said of a learner
-
-
-def of_cells(found: Sequence[Cell]) -> Figures:
-    """How an algorithm stands against the best optimizer of each cell."""
-    by_figure = {name: [cell for cell in found if cell.figure == name] for name in LIMITS}
-    said = {}
-    for what, chosen in {"": found, **{f" by {name}": chosen for name, chosen in by_figure.items()}}.items():
-        if chosen:
-            said[f"cells ahead{what}"] = f"{mean(cell.ahead for cell in chosen):.0%} of {len(chosen)}"
-    behind = sum(cell.lead < -LIMITS[cell.figure] for cell in found)
-    said["cells 5 % of the loss or 1 point behind"] = str(behind)
-    for window in dict.fromkeys(cell.window for cell in found):
-        ratios = [cell.ratio for cell in by_figure["loss"] if cell.window == window]
-        logs = [math.log(max(min(ratio, WORST), 1 / WORST)) for ratio in ratios]
-        said[f"mean log(loss / best tuned), {window[0]}-{window[1]}"] = f"{mean(logs):+.3f}"
-    for name, chosen in by_figure.items():
-        if chosen:
-            worst = min(chosen, key=lambda cell: cell.lead)
-            short = max(0.0, -100 * worst.lead)
-            said[f"largest shortfall of {name}"] = f"{short:.3g} %" if name == "loss" else f"{short:.2f} points"
-            said[f"- where, {name}"] = f"{worst.task}, {worst.window[0]}-{worst.window[1]}"
-    return said
-
-
-def of_runs(runs: Sequence[Runs], adams: Sequence[Runs]) -> Figures:
-    """A learner, optimizers included, against the best Adam, over tasks."""
-    pairs = list(zip(runs, adams, strict=True))
-    said = {
-        "final loss / best Adam's (IQM)": f"{interquartile_mean([relative(*pair) for pair in pairs]):.3f}",
-        "speed-up in steps of best Adam (IQM)": f"{interquartile_mean([speed_up(*pair) for pair in pairs]):.2f}",
-    }
-    racing = [race(*pair) for pair in pairs if pair[0].classifies and pair[0].loss.shape[-1] >= RACE]
-    if racing:
-        never = f" (never: {missed})" if (missed := sum(map(math.isinf, racing))) else ""
-        said[f"steps to best Adam's accuracy at {RACE} (median)"] = f"{median(racing):g}{never}"
-    if len(runs[0].rates) == 1:
-        said["diverged runs"] = f"{sum(map(diverged, runs))} of {sum(own.loss.shape[1] for own in runs)}"
-        said["time of a step / SGD's (median)"] = f"{median(own.cost for own in runs):.1f}"
-    return said
-
-
-def relative(runs: Runs, adam: Runs) -> float:
-    """Final loss over the best Adam's."""
-    return min(final_loss(runs) / max(final_loss(adam), 1e-12), WORST)
 
 
 # --- runs
@@ -478,94 +289,6 @@ def shown(what: str, asked: Sequence[Ask], results: Iterable[Any], console: Cons
         who = title(ask.algorithm, ask.factor) if ask.algorithm else what
         print(f"{time.strftime('%H:%M:%S')} {place + 1}/{len(asked)} {who}: {ask.task}, seed {ask.seed}", flush=True)
         yield result
-
-
-def cell_table(learner: str, found: Sequence[Cell]) -> Table:
-    """Best optimizers and the algorithm, a row for every task and window."""
-    heads = [head for figure in ("loss", "accuracy, %") for head in (f"best tuned {figure}", "own", "lead")]
-    table = Table("task", "steps", *heads, "ahead by", title=f"{learner}: before learning from each batch")
-    table.caption = "lead: share of the best loss that is saved, %; points of accuracy. * at the edge of its grid"
-    by_place: dict[tuple[str, Window], dict[str, Cell]] = {}
-    for cell in found:
-        by_place.setdefault((cell.task, cell.window), {})[cell.figure] = cell
-    before = None
-    for (task, window), place in by_place.items():
-        if before not in (None, task):
-            table.add_section()
-        row = []
-        for figure, form, scale, lead in (("loss", "{:.4g}", 1, "{:+.3g}"), ("accuracy", "{:.2f}", 100, "{:+.2f}")):
-            if figure in place:
-                cell = place[figure]
-                best = f"{form.format(scale * cell.rivals[cell.best])} {cell.best}{'*' * (cell.best in cell.edges)}"
-                row += [best, form.format(scale * cell.own), lead.format(100 * cell.lead)]
-            else:
-                row += [""] * 3
-        ahead = [figure for figure, cell in place.items() if cell.ahead]
-        label = "both" if len(ahead) == 2 else ahead[0] if ahead else "-"
-        table.add_row("" if before == task else task, f"{window[0]}-{window[1]}", *row, label)
-        before = task
-    return table
-
-
-def summary(said: dict[str, Figures], title: str) -> Table:
-    """A row for every figure, a column for every learner."""
-    table = Table(title=title)
-    table.add_column("", min_width=44)
-    for learner in said:
-        table.add_column(learner)
-    for figure in dict.fromkeys(figure for figures in said.values() for figure in figures):
-        table.add_row(figure, *(figures.get(figure, "") for figures in said.values()))
-    table.caption = (
-        f"Optimizers by the best rate for each task and figure; ratios count {WORST:g} at most; IQM: interquartile mean"
-    )
-    return table
-
-
-COLUMNS = ("task", "family", "batch", "learner", "rate", "window", "loss", "accuracy", "seeds", "diverged", "cost")
-
-
-def write(file: Path, tasks: Sequence[Task], found: dict[str, dict[str, Runs]]) -> None:
-    """All there is, a row for every task, learner, rate and window; ``diverged`` runs are those of the whole length."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with open(file, "w", newline="") as opened:
-        writer = csv.writer(opened)
-        writer.writerow(COLUMNS)
-        for task in tasks:
-            for learner, runs in found[task.name].items():
-                for window in windows(runs.loss.shape[-1]):
-                    values = [by_rate(runs, figure, window).tolist() for figure in ("loss", "accuracy")]
-                    for place, (rate, loss, accuracy) in enumerate(zip(runs.rates, *values, strict=True)):
-                        one = Runs((rate,), runs.loss[place, None], runs.accuracy[place, None])
-                        what = (task.name, task.family, task.batch, learner, f"{rate:g}", f"{window[0]}-{window[1]}")
-                        figures = (f"{loss:.6g}", f"{accuracy:.6g}", len(one.loss[0]), diverged(one))
-                        writer.writerow((*what, *figures, f"{runs.cost:.3g}"))
-
-
-def draw(found: dict[str, dict[str, Runs]], algorithms: Sequence[str]) -> Figure:
-    """Loss curves, a panel for every task; optimizers with the rate of the lowest mean loss."""
-    across = min(4, len(found))
-    down = -(-len(found) // across)
-    figure = Figure(figsize=(4.4 * across, 1 + 3.1 * down), layout="constrained")
-    axes = figure.subplots(down, across, squeeze=False).flatten()
-    for axis in axes[len(found) :]:
-        axis.set_axis_off()
-    for axis, (task, runs) in zip(axes, found.items(), strict=False):
-        for learner in (*RATES, *algorithms):
-            bold = learner in algorithms
-            loss = runs[learner].loss
-            steps = loss.shape[-1]
-            best = loss[by_rate(runs[learner], "loss", (0, steps)).argmin()].T  # (steps, seeds)
-            style = {"linewidth": 2.4, "zorder": 3} if bold else {"linewidth": 1.2, "alpha": 0.8}
-            axis.plot(*smooth(best, (0, steps)), label=learner if bold else f"{learner}, tuned", **style)
-        axis.set(title=task, xlabel="learning step", xscale="log", yscale="log")
-        lows, highs = zip(*((min(y), y[0]) for y in (line.get_ydata() for line in axis.lines)), strict=True)
-        axis.set_ylim(max(min(lows) * 0.8, 1e-6), 2 * max(high for high in highs if math.isfinite(high)))
-        axis.title.set_fontsize("small")
-        axis.grid(alpha=0.25)
-    figure.supylabel("loss before learning from a batch")
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2 * across, frameon=False)
-    return figure
 
 
 if __name__ == "__main__":

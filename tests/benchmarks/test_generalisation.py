@@ -8,20 +8,20 @@ from pathlib import Path
 import generalisation
 import pytest
 import torch
-from generalisation import (
-    Ask,
+from cells import (
     Cell,
     Runs,
     cells,
     diverged,
     final_loss,
     first_step,
-    learn,
-    optimize,
+    of_cells,
     race,
+    relative,
     speed_up,
     trailing,
 )
+from generalisation import Ask, learn, optimize
 from torch import Tensor
 from unseen import ALPHABET, FROM_DIRECTORY, TASKS
 
@@ -56,7 +56,7 @@ def test_what_is_said_of_cells() -> None:
     def cell(figure: str, best: float, own: float, window: tuple[int, int] = (0, 50)) -> Cell:
         return Cell("t", window, figure, {"a": best}, (), own)
 
-    said = generalisation.of_cells(
+    said = of_cells(
         [
             *(cell("loss", 1.0, own) for own in (0.5, 1.04, 1.2, math.inf)),
             *(cell("accuracy", 0.9, own) for own in (0.895, 0.8)),
@@ -90,7 +90,7 @@ def test_speed_up_final_loss_and_divergence() -> None:
     assert speed_up(adam, adam) == 1
     assert speed_up(runs(torch.cat([41 - 4 * steps[:11], torch.ones(29)])), adam) == pytest.approx(40 / 11)
     assert speed_up(runs(torch.full((40,), 2.0)), adam) == 0
-    assert generalisation.relative(runs(torch.full((40,), 5.0)), adam) == 2
+    assert relative(runs(torch.full((40,), 5.0)), adam) == 2
     assert diverged(adam) == 1
     assert [diverged(runs([1, peak])) for peak in (9, 10, 11, math.inf)] == [0, 0, 1, 1]
 
