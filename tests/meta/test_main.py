@@ -151,7 +151,7 @@ def test_a_data_set_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatc
         raise datasets.DatasetError(f"{raw} was not downloaded")
 
     monkeypatch.setattr(datasets, "_download", missing)
-    with pytest.raises(SystemExit, match=r"lightning_vsml\.meta: nowhere/MNIST/raw was not downloaded"):
+    with pytest.raises(SystemExit, match=r"lightning_vsml\.meta: error: nowhere/MNIST/raw was not downloaded"):
         command.main([*SMOKE, "--model.tasks.datasets", "[mnist]", "--model.data_dir", "nowhere"])
     assert not list(tmp_path.iterdir())
 
