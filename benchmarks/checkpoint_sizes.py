@@ -7,7 +7,6 @@ A dense network of 784 inputs, one hidden layer and ten outputs, float32. Sizes 
 what the learner adds to a checkpoint. In the first rows, without a learner, the optimizer's own state takes that place.
 """
 
-import argparse
 import logging
 import tempfile
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_vsml import VSMLLearner, checkpoints
+from lightning_vsml.algorithms.options import Parser, count
 
 OPTIMIZERS = {
     "torch SGD": lambda parameters: torch.optim.SGD(parameters, lr=0.1),
@@ -88,12 +88,10 @@ def trained_by() -> list[str]:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--algorithms", nargs="+", choices=trained_by(), default=trained_by())
-    parser.add_argument("--width", type=int, default=256, help="of the hidden layer")
+    parser.add_argument("--width", type=count, default=256, help="of the hidden layer")
     options = parser.parse_args()
-    if options.width < 1:
-        parser.error(f"--width should be at least 1, got {options.width}.")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     print(f"torch {torch.__version__}, 784-{options.width}-10\n")
     print("| learner | file, over the weights | numbers of state per weight |\n|---|---|---|", flush=True)

@@ -6,7 +6,6 @@ A 784-32-10 perceptron learns from batches of 64. One column for each number of 
 line for each of some hidden neurons; a column has one scale, red is positive and blue negative.
 """
 
-import argparse
 from pathlib import Path
 
 import matplotlib
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from lightning_vsml import LearningAlgorithm, attach, checkpoints, datasets
 from lightning_vsml.algorithms.adaptive.sheet import UNITS
+from lightning_vsml.algorithms.options import Parser, count, file_to_write, seed
 
 NEURONS = 4
 
@@ -68,16 +68,17 @@ def draw(planes: Tensor, titles: list[str], out: Path) -> None:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--algorithm", default="adaptive", help="name or path, of a cell whose weights can be read")
     parser.add_argument("--dataset", default="mnist", choices=datasets.NAMES)
     parser.add_argument("--data-dir", default="data")
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("states.png"))
+    parser.add_argument("--steps", type=count, default=300)
+    parser.add_argument("--seed", type=seed, default=0)
+    parser.add_argument("--out", type=file_to_write(), default=Path("states.png"))
     options = parser.parse_args()
-    algorithm = checkpoints.load(options.algorithm, kind=LearningAlgorithm)
-    data = datasets.load(options.dataset, options.data_dir)
+    with parser.refusing(datasets.DatasetError):
+        algorithm = checkpoints.load(options.algorithm, kind=LearningAlgorithm)
+        data = datasets.load(options.dataset, options.data_dir)
     draw(learn(algorithm, data, options.steps, options.seed), names(algorithm), options.out)
     print(f"{options.out}: what {algorithm.name} keeps after {options.steps} steps")
 

@@ -9,7 +9,6 @@ the median ratio counts. Times differ between machines and hours; ratios do so l
 machine each, and no times are kept. On a machine that is busy with other work ratios say little, too.
 """
 
-import argparse
 import json
 import math
 import os
@@ -28,6 +27,7 @@ from ticks import CELLS, LAYERS, Case, median
 
 import lightning_vsml
 from lightning_vsml.algorithms.files import replace_file
+from lightning_vsml.algorithms.options import Parser, count, file_to_write, positive
 
 HERE = Path(__file__).resolve().parent
 ALGORITHMS = ("backprop", "cloned_backprop", "adaptive")
@@ -142,18 +142,18 @@ def draw(runs: Sequence[dict[str, Any]]) -> Figure:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--algorithms", nargs="+", choices=CELLS, default=list(ALGORITHMS))
     parser.add_argument("--layers", nargs="+", choices=LAYERS, default=list(SIZES))
-    parser.add_argument("--samples", type=int, nargs="+", default=[16, 64])
-    parser.add_argument("--seconds", type=float, default=0.2, help="for each measurement")
-    parser.add_argument("--out", type=Path, default=HERE / "track.jsonl", help="of runs; the picture lies beside it")
+    parser.add_argument("--samples", type=count, nargs="+", default=[16, 64])
+    parser.add_argument("--seconds", type=positive, default=0.2, help="for each measurement")
+    parser.add_argument(
+        "--out", type=file_to_write(), default=HERE / "track.jsonl", help="of runs; the picture lies beside it"
+    )
     parser.add_argument("--draw", action="store_true", help="measure nothing")
     options = parser.parse_args(arguments)
-    if min(options.samples) < 1 or not 0 < options.seconds < math.inf:
-        parser.error(f"samples and seconds should be positive, got {options.samples} and {options.seconds}.")
-    if not options.out.parent.is_dir() or options.out.suffix == ".png":
-        parser.error(f"--out should be a file in a folder that is there, got {options.out}.")
+    if options.out.suffix == ".png":
+        parser.error(f"--out should be a file of runs, beside which the picture lies, got {options.out}.")
     try:
         runs = read(options.out) if options.out.is_file() else []
         run = None if options.draw else measure(options.algorithms, options.layers, options.samples, options.seconds)

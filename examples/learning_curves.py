@@ -99,7 +99,7 @@ def main(options: argparse.Namespace, parser: Parser) -> None:
 
 def draw(panel, name: str, curves: Curves, mean: torch.Tensor, std: torch.Tensor) -> None:
     """A line and its band; SGD is dashed, on top of what follows it."""
-    colour = next((colour for kind, colour in COLOURS.items() if kind in name), "black")
+    colour = next((colour for kind, colour in COLOURS.items() if f"({kind})" in name), "black")
     panel.plot(curves.steps, mean, label=name, color=colour, linestyle="--" if name == "SGD" else "-")
     panel.fill_between(curves.steps, mean - std, mean + std, color=colour, alpha=0.2, linewidth=0)
 

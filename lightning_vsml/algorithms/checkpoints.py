@@ -48,7 +48,7 @@ def names(family: str | None = None) -> list[str]:
     """Names of the shipped algorithms, of all families or of one.
 
     >>> names("cellular")
-    ['adaptive', 'backprop', 'cloned_backprop']
+    ['adaptive', 'backprop', 'cloned_backprop', 'meta_cloned']
     """
     found = sorted(path.stem for path in shipped_dir().glob("*.safetensors"))
     return [n for n in found if family is None or _family(_read_card(shipped_dir() / f"{n}.json")) == family]

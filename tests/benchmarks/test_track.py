@@ -67,10 +67,10 @@ def test_the_commit_is_git_s() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--samples", "0"], "should be positive, got"),
-        (["--seconds", "inf"], "should be positive, got"),
+        (["--samples", "0"], "expected a whole number of at least 1"),
+        (["--seconds", "inf"], "expected a finite number above 0"),
         (["--draw"], "has no runs yet"),
-        (["--out", "nowhere/runs.jsonl"], "in a folder that is there"),
+        (["--out", "nowhere/runs.jsonl"], "does not exist: make it"),
     ],
 )
 def test_wrong_options_say_so(options: list[str], message: str, out: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ STEPS, ROWS, SHAPE = 30, 8, (1, 6, 4)
 KEPT = {
     "backprop": ["c0"],
     "cloned_backprop": ["c0"],
+    "meta_cloned": ["c0"],
     "adaptive": ["c0", "c5", "c6", "c9", "c10", "c11", "c12", "c13", "c14"],
     "sensing": ["c0", "c5", "c6"],
 }
