@@ -26,7 +26,7 @@ folder = pathlib.Path(importlib.util.find_spec("lightning_vsml").origin).parent
 assert compileall.compile_dir(folder, quiet=1), "does not compile"
 assert len(list(folder.glob("_checkpoints/*.safetensors"))) == len(list(folder.glob("_checkpoints/*.json"))) > 0
 try:
-    import lightning_vsml
+    from lightning_vsml import attach
 except ModuleNotFoundError as error:
     assert error.name in ("safetensors", "torch"), error
 else:
