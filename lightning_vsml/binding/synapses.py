@@ -238,7 +238,7 @@ class Synapses:
             "history": self.changes.states.history(),
             "steps": self.steps,
             "initial_lr": self.rates.initial,
-            "depths": self.changes.depths.known,
+            "depths": dict(self.changes.depths.known),
         }
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
