@@ -13,10 +13,8 @@ them. Algorithms run at their own lr (and at --factors of it), by ``attach``. A 
 import argparse
 import hashlib
 import io
-import logging
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -38,6 +36,7 @@ from lightning_vsml import NonFiniteError, attach, checkpoints, datasets
 from lightning_vsml.algorithms.base import Pace
 from lightning_vsml.algorithms.files import replace_file
 from lightning_vsml.algorithms.options import Parser, Refused, count, file_to_write, folder, positive
+from lightning_vsml.fit.runs import quiet
 from lightning_vsml.lab.ensembles import RATES, Curves, tuned
 
 VERSION = "1"  # of the cached runs; another one whenever optimizers or grids change
@@ -137,20 +136,6 @@ def plain_seconds(task: Task, data: Data, steps: int) -> float:
         optimizer.step()
         seconds.append(time.perf_counter() - began)
     return median(seconds)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without what is said of inputs beyond an algorithm's reach."""
-    logger = logging.getLogger("lightning.pytorch")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(before)
 
 
 @contextmanager

@@ -56,18 +56,19 @@ def classification(
     return DataLoader(TensorDataset(x, (x.flatten(1) @ teacher).argmax(1)), batch_size=batch)
 
 
+QUIET: dict[str, Any] = {
+    "accelerator": "cpu",
+    "devices": 1,
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+}
+
+
 def trainer(*callbacks: Callback, **settings: Any) -> Trainer:
     """A quiet Trainer on one CPU; any setting can be given."""
-    quiet: dict[str, Any] = {
-        "accelerator": "cpu",
-        "devices": 1,
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "max_epochs": -1,
-    }
-    return Trainer(callbacks=list(callbacks), **{**quiet, **settings})
+    return Trainer(callbacks=list(callbacks), **{**QUIET, "max_epochs": -1, **settings})
 
 
 def relative_differences(ours: nn.Module, theirs: nn.Module) -> dict[str, float]:

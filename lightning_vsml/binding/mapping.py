@@ -1,6 +1,7 @@
 """Which parameters of a model become synapses of which grid, and what is left over."""
 
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
@@ -53,9 +54,11 @@ def map_model(model: nn.Module, unmapped: str = "synapse", optimizer: Sequence[s
         optimizer: patterns of names of modules and parameters that are left out.
 
     Raises:
-        MappingError: nothing to train, parameters left over, lazy layers, or a pattern without any match.
+        MappingError: nothing to train, parameters left over, lazy layers, sharded weights, or a pattern without any
+            match.
     """
     _check_lazy(model)
+    _check_whole(model)
     places = list(_places(model))
     chosen = {place[0]: place[3] for place in places if any(_matches(place[0], pattern) for pattern in optimizer)}
     if idle := [pattern for pattern in optimizer if not any(_matches(place[0], pattern) for place in places)]:
@@ -156,6 +159,17 @@ def _check_lazy(model: nn.Module) -> None:
         raise MappingError(
             f"expected layers with known shapes, but these are lazy and have none yet: {', '.join(lazy)}. Run one "
             "batch through the model before fit, or use the non-lazy layers."
+        )
+
+
+def _check_whole(model: nn.Module) -> None:
+    sharding = sys.modules.get("torch.distributed.tensor")  # slow to import, and there wherever something is sharded
+    if sharding and (
+        sharded := [name for name, tensor in model.named_parameters() if isinstance(tensor, sharding.DTensor)]
+    ):
+        raise MappingError(
+            f"expected whole weights on every process, but these are sharded: {_some(iter(sharded))}. Attach a model "
+            "that is not, and wrap it with DDP. What sharded states would take: docs/scale.md."
         )
 
 

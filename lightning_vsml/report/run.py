@@ -2,11 +2,9 @@
 
 import copy
 import inspect
-import logging
 import math
 import signal
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +16,7 @@ from torch import Tensor
 
 from lightning_vsml.binding.health import NonFiniteError
 from lightning_vsml.fit.learner import VSMLLearner
+from lightning_vsml.fit.runs import quiet
 from lightning_vsml.report import optimizers
 from lightning_vsml.report.batches import Batches, Epochs
 from lightning_vsml.report.errors import ReportError
@@ -98,7 +97,7 @@ def run(subject: Subject, plan: Plan, outcome: Outcome, tick: Callable[[float], 
     module.configure_callbacks = list  # type: ignore[method-assign]  # they are about whole trainings
     recorder = Recorder(outcome, learner, measured_steps(outcome.steps), tick)
     recorder.listen(module)
-    with _quiet(), _interruptible():
+    with quiet(), _interruptible():
         seed_everything(subject.seed, verbose=False)
         trainer = Trainer(
             **{
@@ -149,22 +148,6 @@ def _loaders(subject: Subject, steps: int) -> dict[str, Any]:
     data.setup = lambda stage: None  # type: ignore[method-assign]
     data.teardown = lambda stage: None  # type: ignore[method-assign]
     return {"datamodule": data}
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what Lightning says of every Trainer, and without warnings, which the report has in words of its own."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)
 
 
 @contextmanager

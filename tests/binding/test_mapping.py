@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
+from torch.distributed.fsdp import fully_shard
 from torch.nn.utils import parametrizations, parametrize, prune
 from torchmetrics import MeanMetric
 
@@ -341,3 +343,14 @@ def test_names_do_not_show_what_is_within_a_model() -> None:
 def test_quantized_layers_are_glue() -> None:
     body = torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(3, 3), nn.ReLU()), {nn.Linear})
     assert kinds(map_model(nn.Sequential(body, nn.Linear(3, 3)), "error")) == {"1": "Linear"}
+
+
+def test_sharded_weights_are_refused() -> None:
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        model = nn.Sequential(nn.Linear(2, 2))
+        fully_shard(model, mesh=dist.init_device_mesh("cpu", (1,)))
+        with pytest.raises(MappingError, match=r"these are sharded: 0\.weight, 0\.bias.*docs/scale\.md"):
+            map_model(model)
+    finally:
+        dist.destroy_process_group()

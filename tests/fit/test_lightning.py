@@ -12,19 +12,10 @@ import lightning_utilities.core.rank_zero
 import pytest
 import torch
 import yaml
-from helpers import classification, cross_entropy, mlp
+from helpers import QUIET, classification, cross_entropy, mlp
 from torch import Tensor
 
 from lightning_vsml import VSMLLearner
-
-QUIET: dict[str, Any] = {
-    "accelerator": "cpu",
-    "devices": 1,
-    "logger": False,
-    "enable_checkpointing": False,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-}
 
 
 @pytest.fixture(scope="module")

@@ -200,7 +200,7 @@ class Distribution:
         return Task(words, make, x, y, problem.judge, batch, draw.integer(0, 2**30), problem.blocks, factor)
 
     def _text(self, draw: Draw) -> Task:
-        characters, context, width = draw.integer(8, 50), draw.one((4, 8, 12, 24)), draw.one((8, 16, 24))
+        characters, context, width = draw.integer(8, 50), draw.one((4, 8, 12, 16)), draw.one((8, 16, 24))
         windows = text(draw, characters, self.examples + context).unfold(0, context + 1, 1)
         batch = self._batch(draw.one((4, 8, 16, 32)))
         make: Callable[[], nn.Module]
