@@ -90,9 +90,7 @@ def test_the_clone_trains_the_example(tmp_path: Path) -> None:
 
 
 def test_learning_curves(tmp_path: Path) -> None:
-    """Picture, TensorBoard image, and numbers: backprop near SGD, `adaptive` above it, and what was meta-learned on MNIST
-    learns.
-    """
+    """Picture, TensorBoard image, and numbers: backprop near SGD, `adaptive` above it; what was meta-learned learns."""
     done = run(
         *("--dataset", "digits", "--steps", "60", "--seeds", "3", "--hidden", "16", "--lr", "0.5"),
         folder=tmp_path,

@@ -1,6 +1,6 @@
-"""What commit ticks compute once: for a row instead of for each of its numbers, and for several stages."""
+"""What commit ticks compute once for a row instead of for each of its numbers."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -41,25 +41,6 @@ def hoisted(algebra: Algebra, polynomials: Iterable[Terms], small: dict[int, str
         if isinstance(value, tuple) and place not in small:
             algebra.atoms[place] = Atom(kind, tuple(sorted(gather(dict(value)).items())), shape)
     return found
-
-
-def shared(algebra: Algebra, stages: Sequence[Sequence[Terms]], small: dict[int, str]) -> list[list[int]]:
-    """Atoms that a stage is to keep for later ones, by stage: the outermost that are not small.
-
-    Args:
-        algebra: of the polynomials.
-        stages: what each computes.
-        small: atoms that are numbers of a row, which are known anyway.
-    """
-    given, kept = set(small), []
-    for place, terms in enumerate(stages):
-        here = {
-            atom for atom in _reached(algebra, terms, given) if isinstance(algebra.atoms[atom].value, tuple)
-        } - given
-        later = [polynomial for stage in stages[place + 1 :] for polynomial in stage]
-        kept.append(sorted(here & set(_reached(algebra, later, given | here))))
-        given |= set(kept[-1])
-    return kept
 
 
 class Mixed(NamedTuple):

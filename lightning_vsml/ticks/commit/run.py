@@ -63,15 +63,12 @@ class Commit:
     def _by_programs(self, planes: Sequence[Tensor], told: Told) -> Tensor:
         values = _Values(self.traced, [plane.mT for plane in planes], told)
         for stage in self.traced.stages[:-1]:
-            computed, _ = values.of(stage)
-            values.tell([(gathering, computed.pop(0) if own else None) for gathering, own in _owned(stage)])
-        computed, room = values.of(self.traced.stages[-1])
+            computed, sums, _ = values.of(stage)
+            for _, gathering in stage.gathered:
+                own = sums if gathering.output else computed
+                values.tell(gathering, own.pop(0) if gathering.computed else None)
+        computed, _, room = values.of(self.traced.stages[-1])
         return (torch.stack([value.expand(values.shape) for value in computed]) if room is None else room).mT
-
-
-def _owned(stage: Stage) -> list[tuple[Gathering, bool]]:
-    """The stage's messages, and whether a polynomial is computed for each."""
-    return [(gathering, gathering.same is None and gathering.planes is None) for _, gathering in stage.gathered]
 
 
 class _Values:
@@ -85,22 +82,25 @@ class _Values:
         self._sums: dict[tuple[int, bool], Tensor] = {}
         self._atoms: dict[int, Tensor] = {}
 
-    def of(self, stage: Stage) -> tuple[list[Tensor], Tensor | None]:
-        """The stage's polynomials; and all in their order as one tensor, if they are."""
+    def of(self, stage: Stage) -> tuple[list[Tensor], list[Tensor], Tensor | None]:
+        """The stage's polynomials, its sums over inputs ``(G, B, 1)``; polynomials as one tensor, if they are."""
         like, written = self.planes[0], stage.flat if self.flat else stage.rows
         for part in stage.mixed:
             self._mix(part)
-        if not (stage.terms or stage.kept):
-            return [], None
+        if not (stage.terms or stage.sums):
+            return [], [], None
         if written is not None and like.device.type == "cpu" and not any(plane.requires_grad for plane in self.planes):
             G, B, A = self.shape
             room = empty_grid((len(written.outputs), G, A, B), like).mT
             outputs = pointwise.run(written, [self._input(atom) for atom in written.inputs], room)
             if outputs is not None:
-                self._atoms.update(zip(stage.kept, outputs[len(stage.terms) :], strict=True))
-                return outputs[: len(stage.terms)], room
-        values = (like.new_zeros(()) + evaluate(terms, _OnTensors(self)) for terms in stage.terms)
-        return [value.to(like.dtype) for value in values], None
+                return outputs[: len(stage.terms)], outputs[len(stage.terms) :], room
+        values = [
+            (like.new_zeros(()) + evaluate(terms, _OnTensors(self))).to(like.dtype)
+            for terms in (*stage.terms, *stage.sums)
+        ]
+        sums = [value.expand(self.shape).sum(2, keepdim=True) for value in values[len(stage.terms) :]]
+        return values[: len(stage.terms)], sums, None
 
     def _mix(self, part: Mixed) -> None:
         """Small atoms by one product."""
@@ -111,26 +111,25 @@ class _Values:
         ):
             self._atoms[atom] = FUNCTIONS[kind](value)
 
-    def tell(self, gathered: Sequence[tuple[Gathering, Tensor | None]]) -> None:
-        """Sum what was computed: the next messages."""
-        _, B, A = self.shape
-        for gathering, value in gathered:
-            if gathering.same is not None:
-                self.known.append(self.known[4 + gathering.same])
-                continue
-            dim = 2 if gathering.output else 1
-            if value is not None:
-                total = value.expand(self.shape).sum(dim, keepdim=True)
-            else:
-                total = self.planes[0].new_full((1, 1, 1), gathering.constant * (A if gathering.output else B))
-                for place, factor in (gathering.planes or {}).items():
-                    key = (place, gathering.output)
-                    if key not in self._sums:
-                        self._sums[key] = self.planes[place].sum(dim, keepdim=True)
-                    total = total + self._sums[key] * factor
-            size = (self.shape[0], B, 1) if gathering.output else (self.shape[0], 1, A)
-            # float32's asinh is infinite from 2e19 on; and what few numbers depend on is cheap
-            self.known.append(torch.asinh(total.double()).expand(size))
+    def tell(self, gathering: Gathering, value: Tensor | None) -> None:
+        """The next message, of what was computed for it: sums over inputs, or what is to be summed over outputs."""
+        G, B, A = self.shape
+        if gathering.same is not None:
+            self.known.append(self.known[4 + gathering.same])
+            return
+        dim = 2 if gathering.output else 1
+        if value is None:
+            total = self.planes[0].new_full((1, 1, 1), gathering.constant * (A if gathering.output else B))
+            for place, factor in (gathering.planes or {}).items():
+                key = (place, gathering.output)
+                if key not in self._sums:
+                    self._sums[key] = self.planes[place].sum(dim, keepdim=True)
+                total = total + self._sums[key] * factor
+        else:
+            total = value if gathering.output else value.expand(self.shape).sum(1, keepdim=True)
+        size = (G, B, 1) if gathering.output else (G, 1, A)
+        # float32's asinh is infinite from 2e19 on; and what few numbers depend on is cheap
+        self.known.append(torch.asinh(total.double()).expand(size))
 
     def atom(self, place: int) -> Tensor:
         """An atom, of the shape that it has."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from lightning_vsml.ticks.cell import Cell
-from lightning_vsml.ticks.commit.once import Mixed, hoisted, mixed, shared
+from lightning_vsml.ticks.commit.once import Mixed, hoisted, mixed
 from lightning_vsml.ticks.commit.plan import CommitPlan
 from lightning_vsml.ticks.native.pointwise import Program
 from lightning_vsml.ticks.plan.layout import Layout
@@ -35,21 +35,26 @@ class Gathering(NamedTuple):
     planes: dict[int, float] | None
     constant: float
 
+    @property
+    def computed(self) -> bool:
+        """Whether the terms have to be computed for every synapse."""
+        return self.same is None and self.planes is None
+
 
 class Stage(NamedTuple):
     """What is computed between two gatherings of messages.
 
     Attributes:
         gathered: the messages at its end, with their numbers; of the last stage none.
-        terms: polynomials that are computed for every synapse: for these messages, or at the end the planes.
-        kept: atoms that are computed on the way and kept for later stages.
+        terms: polynomials that are computed for every synapse: for messages to inputs, or at the end the planes.
+        sums: those whose sums over inputs are messages to outputs.
         mixed: small atoms that are computed before.
         rows, flat: as programs, where there is one number of an output for each row, and where all is of one shape.
     """
 
     gathered: tuple[tuple[int, Gathering], ...]
     terms: tuple[Terms, ...]
-    kept: tuple[int, ...]
+    sums: tuple[Terms, ...]
     mixed: tuple[Mixed, ...]
     rows: Program | None
     flat: Program | None
@@ -86,7 +91,7 @@ def trace(cell: Cell, plan: CommitPlan, layout: Layout, tolerance: float) -> Tra
                 known.setdefault(key, number)
                 gathered.append((number, Gathering(message.output, terms, same, *_linear(algebra, terms))))
         if gathered:
-            parts.append((gathered, [g.terms for _, g in gathered if g.same is None and g.planes is None]))
+            parts.append((gathered, [g.terms for _, g in gathered if g.computed]))
         h, c = tracer._tick(tick, h, c)
     ends = [algebra.scale(c.get(plane.unit, ZERO), 1 / plane.scale) for plane in layout.planes]
     parts.append(([], [end.terms for end in ends]))
@@ -99,15 +104,16 @@ def _stages(
 ) -> Iterator[Stage]:
     """Messages and polynomials, as they are computed; ``small`` gets more atoms."""
     computed = [hoisted(algebra, polynomials, small) for _, polynomials in parts]
-    given, done = dict(small), set[int]()
-    for (messages, _), own, kept in zip(parts, computed, shared(algebra, computed, small), strict=True):
-        wanted: list[Terms] = [{((atom, 1),): 1.0} for atom in kept]
-        written = [*own, *wanted]
-        programs = (program(algebra, written, known) for known in (given, dict.fromkeys(given, "")))
-        before = tuple(mixed(algebra, written, small, done))
-        yield Stage(tuple(messages), tuple(own), tuple(kept), before, *programs)
-        given |= dict.fromkeys(kept, "ab")
-        done |= set(kept)
+    done = set[int]()
+    for (messages, _), own in zip(parts, computed, strict=True):
+        outputs = [gathering.output for _, gathering in messages if gathering.computed] or [False] * len(own)
+        terms, sums = (
+            [p for p, is_sum in zip(own, outputs, strict=True) if is_sum is which] for which in (False, True)
+        )
+        before = tuple(mixed(algebra, own, small, done))
+        rows = program(algebra, terms, small, sums)
+        flat = program(algebra, [*terms, *sums], dict.fromkeys(small, ""))
+        yield Stage(tuple(messages), tuple(terms), tuple(sums), before, rows, flat)
 
 
 def _linear(algebra: Algebra, terms: Terms) -> tuple[dict[int, float] | None, float]:

@@ -38,7 +38,7 @@ struct Op {
   double c;
 };
 
-enum { LOAD, EACH, NUMBER, ADD, MUL, PLUS, TIMES, HORNER, TANH, SIGM, EXP, STORE };
+enum { LOAD, EACH, NUMBER, ADD, MUL, PLUS, TIMES, HORNER, TANH, SIGM, EXP, STORE, SUM };
 #if defined(__SSE2__)
 #include <xmmintrin.h>
 struct FlushToZero {  // numbers below 1e-38 cost a hundred times as much as others
@@ -55,7 +55,7 @@ constexpr int VECTORS = 8, REGISTERS = 64;
 // One block of a row. A full one has a number of vectors that the compiler knows.
 template <bool full>
 static void block(const Op* ops, int count, const F* const* in, const long* in_stride, F* const* out, const long* out_stride,
-                  long row, long first, long left) {
+                  F* sums, long row, long first, long left) {
   const int used = full ? VECTORS : (left + W - 1) / W;
   V r[REGISTERS][VECTORS];
   for (int step = 0; step < count; step++) {
@@ -85,19 +85,36 @@ static void block(const Op* ops, int count, const F* const* in, const long* in_s
         EVERY store(into + k * W, a[k], full ? W : left - k * W);
         break;
       }
+      case SUM: {
+        F total = 0;
+        if constexpr (full) {
+          V lanes = a[0];
+          for (int k = 1; k < VECTORS; k++) lanes += a[k];
+          for (int lane = 0; lane < W; lane++) total += lanes[lane];
+        } else {
+          for (int k = 0; k < used; k++)
+            for (int lane = 0; lane < W && k * W + lane < left; lane++) total += a[k][lane];
+        }
+        sums[op.b] = total;
+        break;
+      }
     }
 #undef EVERY
   }
 }
 
-// in, out: rows of `inner` numbers, `stride` apart; EACH takes one number for each row.
+extern "C" long width() { return VECTORS * W; }
+
+// in, out: rows of `inner` numbers, `stride` apart; EACH takes one number for each row. sums: of each block of each row,
+// (rows, blocks, summed).
 extern "C" void pointwise(const Op* ops, int count, const F* const* in, const long* in_stride, F* const* out,
-                          const long* out_stride, long rows, long inner, int threads) {
+                          const long* out_stride, F* sums, long summed, long rows, long inner, int threads) {
   const long width = VECTORS * W, blocks = (inner + width - 1) / width;
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
   for (long task = 0; task < rows * blocks; task++) {
     FlushToZero mode;
     const long row = task / blocks, first = (task % blocks) * width, left = least(width, inner - first);
-    (left == width ? block<true> : block<false>)(ops, count, in, in_stride, out, out_stride, row, first, left);
+    (left == width ? block<true> : block<false>)(ops, count, in, in_stride, out, out_stride, sums + task * summed,
+                                                      row, first, left);
   }
 }

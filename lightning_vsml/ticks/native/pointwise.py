@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lightning_vsml.ticks.native.compiler import CompilerError, library
 
-LOAD, EACH, NUMBER, ADD, MUL, PLUS, TIMES, HORNER, TANH, SIGM, EXP, STORE = range(12)  # as in pointwise.hpp
+LOAD, EACH, NUMBER, ADD, MUL, PLUS, TIMES, HORNER, TANH, SIGM, EXP, STORE, SUM = range(13)  # as in pointwise.hpp
 REGISTERS = 64  # too
 KEPT = 6  # rooms for outputs, of layers of different shapes
 FROM = 2**13  # numbers from which on threads pay
@@ -27,11 +27,13 @@ class Program(NamedTuple):
             ``inputs``; the second of ``STORE`` is the number of the output.
         inputs: what is read, as who wrote the program calls it.
         outputs: what is computed, likewise.
+        sums: how many numbers are computed for each row: sums over it, numbered by the second operand of ``SUM``.
     """
 
     ops: tuple[tuple[int, int, int, int, float], ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    sums: int = 0
 
 
 class _Op(ctypes.Structure):
@@ -45,19 +47,18 @@ class _Op(ctypes.Structure):
 
 
 @cache
-def kernel(dtype: torch.dtype) -> "ctypes._FuncPointer | None":
+def kernel(dtype: torch.dtype) -> ctypes.CDLL | None:
     """The compiled interpreter; ``None`` without a compiler, or for another dtype."""
     if dtype not in _TYPES:
         return None
     files = resources.files("lightning_vsml.ticks.native")
     code = [files.joinpath(name).read_text() for name in ("lanes.hpp", "pointwise.hpp")]
     try:
-        found = library(
+        return library(
             "\n".join([f"using F = {_TYPES[dtype]};", "namespace {", code[0], "}", code[1]]), "elementwise programs"
         )
     except CompilerError:
         return None
-    return found.pointwise
 
 
 @lru_cache(256)
@@ -90,14 +91,15 @@ def run(program: Program, inputs: list[Tensor], space: Tensor) -> list[Tensor] |
         space: for the outputs, see :func:`space`; rows may be apart.
 
     Returns:
-        Tensors of the inputs' shape, parts of ``space``; ``None`` where there is no kernel.
+        Tensors of the inputs' shape, parts of ``space``, then sums over their last dimension, ``(..., 1)`` in float64;
+        ``None`` where there is no kernel.
     """
     each = {a for code, _, a, _, _ in program.ops if code == EACH}
     whole = [tensor for place, tensor in enumerate(inputs) if place not in each]
     like = whole[0]
-    if (function := kernel(like.dtype)) is None:
+    if (compiled := kernel(like.dtype)) is None:
         return None
-    flat = not each and all(tensor.is_contiguous() for tensor in (*whole, space))
+    flat = not (each or program.sums) and all(tensor.is_contiguous() for tensor in (*whole, space))
     rows, inner = (1, like.numel()) if flat else (like.numel() // max(1, like.shape[-1]), like.shape[-1])
     strides = [1 if place in each else _stride(tensor, rows) for place, tensor in enumerate(inputs)]
     taken = [t if s is not None else t.contiguous() for t, s in zip(inputs, strides, strict=True)]
@@ -107,18 +109,23 @@ def run(program: Program, inputs: list[Tensor], space: Tensor) -> list[Tensor] |
     ops = _ops(program.ops)
     pointers, longs = ctypes.c_void_p * len(taken), ctypes.c_long * len(taken)
     out_pointers, out_longs = ctypes.c_void_p * len(outputs), ctypes.c_long * len(outputs)
-    function(
+    parts = like.new_empty(rows, -(-inner // compiled.width()), program.sums)
+    compiled.pointwise(
         ops,
         len(ops),
         pointers(*(tensor.data_ptr() for tensor in taken)),
         longs(*apart),
         out_pointers(*(tensor.data_ptr() for tensor in outputs)),
         out_longs(*[inner if flat or like.dim() < 2 else space.stride(-2)] * len(outputs)),
+        ctypes.c_void_p(parts.data_ptr()),
+        ctypes.c_long(program.sums),
         ctypes.c_long(rows),
         ctypes.c_long(inner),
         threads,
     )
-    return outputs
+    if not program.sums:
+        return outputs
+    return outputs + list(parts.double().sum(1).T.view(program.sums, *like.shape[:-1], 1))
 
 
 def _stride(tensor: Tensor, rows: int) -> int | None:

@@ -14,6 +14,7 @@ from lightning_vsml.ticks.native.pointwise import (
     REGISTERS,
     SIGM,
     STORE,
+    SUM,
     TANH,
     TIMES,
     Program,
@@ -73,23 +74,28 @@ class _Writer:
         return self._atoms[place]
 
 
-def program(algebra: Algebra, factors: Iterable[Terms], given: Mapping[int, str] | None = None) -> Program | None:
+def program(
+    algebra: Algebra, factors: Iterable[Terms], given: Mapping[int, str] | None = None, sums: Iterable[Terms] = ()
+) -> Program | None:
     """The program of several factors of one shape; ``None`` where it takes too many registers.
 
     Args:
         algebra: of the factors.
         factors: what to compute.
         given: atoms that are inputs, whatever they are of: ``"b"`` where there is one number for each row.
+        sums: what to compute, and to sum over each row.
     """
     writer = _Writer(algebra, given or {})
     results = [(evaluate(terms, writer), id(terms)) for terms in factors]
+    summed = [evaluate(terms, writer) for terms in sums]
     last = {place: place for place in range(len(writer.ops))}
     for place, (code, a, b, _) in enumerate(writer.ops):
         for operand in _operands(code, a, b):
             last[operand] = place
-    stores: dict[int, list[int]] = {}
-    for number, (place, _) in enumerate(results):
-        stores.setdefault(place, []).append(number)
+    stores: dict[int, list[tuple[int, int]]] = {}
+    for code, places in ((STORE, [place for place, _ in results]), (SUM, summed)):
+        for number, place in enumerate(places):
+            stores.setdefault(place, []).append((code, number))
     free = list(range(REGISTERS))
     at: dict[int, int] = {}
     ops: list[tuple[int, int, int, int, float]] = []
@@ -106,10 +112,10 @@ def program(algebra: Algebra, factors: Iterable[Terms], given: Mapping[int, str]
         at[place] = free.pop()
         first, second = (*operands, 0, 0)[:2] if code not in (LOAD, EACH) else (a, 0)
         ops.append((code, at[place], first, second, c))
-        ops += [(STORE, 0, at[place], number, 0.0) for number in stores.get(place, [])]
+        ops += [(into, 0, at[place], number, 0.0) for into, number in stores.get(place, [])]
         if last[place] == place:
             free.append(at[place])
-    return Program(tuple(ops), tuple(writer.inputs), tuple(identity for _, identity in results))
+    return Program(tuple(ops), tuple(writer.inputs), tuple(identity for _, identity in results), len(summed))
 
 
 def _operands(code: int, a: int, b: int) -> tuple[int, ...]:

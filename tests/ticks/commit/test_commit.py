@@ -61,6 +61,17 @@ def test_programs_do_what_the_readable_ticks_do(G: int, A: int, B: int, bias: bo
         torch.testing.assert_close(ours, exact, rtol=3e-5, atol=float(exact.abs().max()) * 3e-5 + 1e-20, msg=name)
 
 
+@pytest.mark.parametrize("A", [64, 129, 300])  # of float64, 64 at most are summed at a time
+def test_rows_are_summed_in_blocks(A: int) -> None:
+    planes, commit = merged(ADAPTIVE, 1, A, 2, 0), ADAPTIVE._commit
+    assert commit is not None
+    fast, slow = commit(list(planes), told(A, True, planes)), commit.by_ticks(planes, told(A, True, planes))
+    torch.testing.assert_close(fast, slow, rtol=3e-5, atol=1e-12)
+    assert all(
+        (fast[place] - plane).abs().max() > 1e-9 for place, plane in enumerate(planes) if plane.abs().max() > 0.1
+    )
+
+
 def test_without_a_compiler_torch_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
     planes, commit = merged(ADAPTIVE, 1, 6, 4, 0), ADAPTIVE._commit
     assert commit is not None
