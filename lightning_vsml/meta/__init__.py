@@ -5,6 +5,10 @@ tasks to the search: :mod:`~lightning_vsml.meta.tasks`, :mod:`~lightning_vsml.me
 :mod:`~lightning_vsml.meta.objective`, :mod:`~lightning_vsml.meta.space`, :mod:`~lightning_vsml.meta.outer`.
 """
 
+import sys
+
+from lightning_vsml.algorithms.options import Refused
+
 try:
     from lightning_vsml.meta.module import MetaLearningModule
     from lightning_vsml.meta.outer import BPTT, CMAES, ES, Outer
@@ -12,9 +16,12 @@ try:
     from lightning_vsml.meta.space import Coordinate, Place, Space
     from lightning_vsml.meta.tasks import Task, Tasks
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
+    message = (
         f'lightning_vsml.meta needs {error.name}: pip install "lightning-vsml[meta]" (from a checkout: ".[meta]").'
-    ) from error
+    )
+    if sys.argv[0] == "-m":  # a command, which is still being looked for
+        raise Refused("python -m lightning_vsml.meta", message) from error
+    raise ModuleNotFoundError(message) from error
 
 __all__ = [
     "BPTT",

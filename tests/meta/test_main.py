@@ -1,6 +1,9 @@
 """The command, as a user runs it."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -187,3 +190,13 @@ def test_every_preset_is_a_module_that_could_run(preset: str, monkeypatch: pytes
         assert built[0].search.size == len(built[0].u) == len(Coordinates._fields)
     else:
         assert sum(p.numel() for p in built[0].parameters()) == built[0].result("").algorithm.size > 0
+
+
+def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "cma.py").write_text("raise ModuleNotFoundError(name='cma')")
+    words = [sys.executable, "-m", "lightning_vsml.meta", "--help"]
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(words, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("python -m lightning_vsml.meta: error: lightning_vsml.meta needs cma: pip install")
+    assert len(done.stderr.splitlines()) == 1
