@@ -11,6 +11,7 @@ from torch import Tensor
 from lightning_vsml.algorithms.cellular import LearningAlgorithm
 from lightning_vsml.lab.datasets import Images
 from lightning_vsml.meta.objective import meta_loss
+from lightning_vsml.meta.ranges import check_ranges
 from lightning_vsml.meta.space import Space
 from lightning_vsml.meta.tasks import Task, Tasks
 from lightning_vsml.meta.unroll import begin, unroll
@@ -33,14 +34,8 @@ class Settings(NamedTuple):
         Raises:
             ValueError: names what is out of range.
         """
-        short, longest = self.horizon
-        if not 0 < short <= longest:
-            raise ValueError(f"horizon should be a range from short to long, got {short} to {longest}.")
-        for what, least in {"tasks_per_step": 1, "seeds": 1, "lengthen": 0, "segment": 0}.items():
-            if getattr(self, what) < least:
-                raise ValueError(f"{what} should be at least {least}, got {getattr(self, what)}.")
-        if not 0 <= self.errors <= 1:
-            raise ValueError(f"errors should be a share from 0 to 1, got {self.errors}.")
+        least = {"tasks_per_step": 1, "seeds": 1, "lengthen": 0, "segment": 0}
+        check_ranges(self, least, ["errors"])
 
 
 class Crew(NamedTuple):

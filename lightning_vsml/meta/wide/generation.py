@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lightning_vsml.algorithms.adaptive import Coordinates
+from lightning_vsml.meta.ranges import check_ranges
 from lightning_vsml.meta.wide.objective import judge
 from lightning_vsml.meta.wide.tasks import Distribution
 from lightning_vsml.meta.wide.workers import Job, Workers
@@ -39,15 +40,8 @@ class Settings(NamedTuple):
         Raises:
             ValueError: names what is out of range.
         """
-        short, longest = self.horizon
-        if not 0 < short <= longest:
-            raise ValueError(f"horizon should be a range from short to long, got {short} to {longest}.")
-        if not 0 <= self.long <= 1:
-            raise ValueError(f"long should be a share from 0 to 1, got {self.long}.")
         least = {"tasks_per_step": 1, "longest": 1, "every": 1, "held_out": 0, "held_out_steps": 1}
-        for what, at_least in least.items():
-            if getattr(self, what) < at_least:
-                raise ValueError(f"{what} should be at least {at_least}, got {getattr(self, what)}.")
+        check_ranges(self, least, ["long"])
 
 
 class Generation:
