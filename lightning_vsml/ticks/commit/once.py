@@ -1,12 +1,8 @@
 """What commit ticks compute once for a row instead of for each of its numbers."""
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
-import torch
-from torch import Tensor
-
-from lightning_vsml.ticks.products.algebra import Algebra, Atom, Monomial, Terms
+from lightning_vsml.ticks.products.algebra import Algebra, Atom, Terms
 
 
 def hoisted(algebra: Algebra, polynomials: Iterable[Terms], small: dict[int, str]) -> list[Terms]:
@@ -36,66 +32,14 @@ def hoisted(algebra: Algebra, polynomials: Iterable[Terms], small: dict[int, str
         return kept
 
     found = [gather(terms) for terms in polynomials]
-    for place in sorted(_reached(algebra, found, small)):
+    for place in sorted(reached(algebra, found, small)):
         kind, value, shape = algebra.atoms[place]
         if isinstance(value, tuple) and place not in small:
             algebra.atoms[place] = Atom(kind, tuple(sorted(gather(dict(value)).items())), shape)
     return found
 
 
-class Mixed(NamedTuple):
-    """Small atoms of one side, whose arguments are sums of messages: a single matrix product for all of them.
-
-    Attributes:
-        atoms, kinds: which, and what of their arguments they are.
-        messages: numbers of what is summed.
-        weights: ``(atoms, messages)``.
-        constants: ``(atoms,)``.
-    """
-
-    atoms: tuple[int, ...]
-    kinds: tuple[str, ...]
-    messages: tuple[int, ...]
-    weights: Tensor
-    constants: Tensor
-
-
-def mixed(algebra: Algebra, polynomials: Iterable[Terms], small: dict[int, str], known: set[int]) -> list[Mixed]:
-    """What of the small atoms of polynomials can be computed so; these become known."""
-    sums: dict[str, dict[int, dict[int | None, float]]] = {"a": {}, "b": {}}
-    for atom in sorted(set(_reached(algebra, polynomials, known)) & small.keys() - known):
-        value = algebra.atoms[atom].value
-        if isinstance(value, tuple) and (found := _linear(algebra, value)) is not None:
-            sums[small[atom]][atom] = found
-            known.add(atom)
-    parts = []
-    for own in filter(None, sums.values()):
-        messages = sorted({number for terms in own.values() for number in terms if number is not None})
-        weights = [[terms.get(number, 0.0) for number in messages] for terms in own.values()]
-        kinds = tuple(algebra.atoms[atom].kind for atom in own)
-        constants = torch.tensor([terms.get(None, 0.0) for terms in own.values()], dtype=torch.float64)
-        weighed = torch.tensor(weights, dtype=torch.float64)
-        parts.append(Mixed(tuple(own), kinds, tuple(messages), weighed, constants))
-    return parts
-
-
-def _linear(algebra: Algebra, value: Iterable[tuple[Monomial, float]]) -> dict[int | None, float] | None:
-    """Weights of messages by number, the constant as that of ``None``; ``None`` if it is no sum of messages."""
-    found: dict[int | None, float] = {}
-    for monomial, coefficient in value:
-        if not monomial:
-            found[None] = coefficient
-            continue
-        (atom, power), *others = monomial
-        kind, number, _ = algebra.atoms[atom]
-        if others or power > 1 or kind != "e":
-            return None
-        assert isinstance(number, int)
-        found[number] = coefficient
-    return found
-
-
-def _reached(algebra: Algebra, polynomials: Iterable[Terms], ends: Iterable[int]) -> Iterator[int]:
+def reached(algebra: Algebra, polynomials: Iterable[Terms], ends: Iterable[int] = ()) -> Iterator[int]:
     """Atoms of polynomials, of their arguments and so on; those of ``ends`` are not looked into."""
     seen, ends = set[int](), frozenset(ends)
     waiting = [atom for terms in polynomials for monomial in terms for atom, _ in monomial]

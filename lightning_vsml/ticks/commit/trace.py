@@ -1,136 +1,79 @@
-"""Commit ticks run once on series, in which mirrored units cancel: what is left to compute, stage by stage."""
+"""Commit ticks run once on series, in which mirrored units cancel: what is left to compute, pass by pass."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from lightning_vsml.ticks.cell import Cell
-from lightning_vsml.ticks.commit.once import Mixed, hoisted, mixed
+from lightning_vsml.ticks.commit.once import hoisted, reached
 from lightning_vsml.ticks.commit.plan import CommitPlan
-from lightning_vsml.ticks.native.pointwise import Program
 from lightning_vsml.ticks.plan.layout import Layout
 from lightning_vsml.ticks.plan.structure import F, TickPlan
-from lightning_vsml.ticks.products.algebra import Algebra, Series, Terms
+from lightning_vsml.ticks.products.algebra import Algebra, Monomial, Series, Terms
 from lightning_vsml.ticks.products.phases import ZERO, Tracer
-from lightning_vsml.ticks.products.program import program
 
 LIKELY = 2.0**-10  # planes that are no weights up to this: their tanh is they themselves, to 3e-7
 WEIGHTS = 2.0**15  # of c are 2^-13
 LOUDEST = 150.0  # of a message: asinh of what float32 holds is below 90, of what float64 does, rarely above
+TOLD = 4  # numbers from outside, which come before messages
 
 
-class Gathering(NamedTuple):
+class Sum(NamedTuple):
     """A message that neurons tell their synapses.
 
     Attributes:
-        output: whether it is summed over an output's synapses.
+        output: whether it is summed over an output's synapses; else over an input's.
         terms: what is summed.
-        same: an earlier message that is the same, if there is one.
-        planes: where the terms are linear in planes, their factors; a sum of a plane serves several messages.
-        constant: the rest of them then.
     """
 
     output: bool
     terms: Terms
-    same: int | None
-    planes: dict[int, float] | None
-    constant: float
-
-    @property
-    def computed(self) -> bool:
-        """Whether the terms have to be computed for every synapse."""
-        return self.same is None and self.planes is None
-
-
-class Stage(NamedTuple):
-    """What is computed between two gatherings of messages.
-
-    Attributes:
-        gathered: the messages at its end, with their numbers; of the last stage none.
-        terms: polynomials that are computed for every synapse: for messages to inputs, or at the end the planes.
-        sums: those whose sums over inputs are messages to outputs.
-        mixed: small atoms that are computed before.
-        rows, flat: as programs, where there is one number of an output for each row, and where all is of one shape.
-    """
-
-    gathered: tuple[tuple[int, Gathering], ...]
-    terms: tuple[Terms, ...]
-    sums: tuple[Terms, ...]
-    mixed: tuple[Mixed, ...]
-    rows: Program | None
-    flat: Program | None
 
 
 class Traced(NamedTuple):
     """A commit phase.
 
     Attributes:
-        algebra: of its polynomials.
-        stages: in their order.
+        algebra: of its polynomials; atoms ``("e", n)`` are what is told from outside up to :data:`TOLD`, then messages.
+        messages: each that differs from all before it, as they are numbered.
+        passes: numbers of messages that are gathered in one pass over all synapses: they hear only of earlier ones.
+        planes: polynomials of the last pass, which writes.
         small: atoms that depend on outputs' messages alone (``"b"``), or on inputs' (``"a"``): few numbers each.
     """
 
     algebra: Algebra
-    stages: tuple[Stage, ...]
+    messages: tuple[Sum, ...]
+    passes: tuple[tuple[int, ...], ...]
+    planes: tuple[Terms, ...]
     small: dict[int, str]
 
 
 def trace(cell: Cell, plan: CommitPlan, layout: Layout, tolerance: float) -> Traced:
     """Run a plan's ticks on series."""
     algebra = Algebra(tolerance, local=True)
-    tracer = _CommitTracer(algebra, cell, layout, len(plan.messages))
+    tracer = _CommitTracer(algebra, cell, layout, plan)
     h, c = (dict(part) for part in tracer.start)
-    parts: list[tuple[list[tuple[int, Gathering]], list[Terms]]] = []
-    known: dict[object, int] = {}
     for t, tick in enumerate(plan.plan.ticks):
-        gathered: list[tuple[int, Gathering]] = []
-        for number, message in enumerate(plan.messages):
-            if message.tick == t:
-                terms = tracer.sent(message.output, message.column, h).terms
-                key = (message.output, tuple(sorted(terms.items())))
-                same = known.get(key)
-                known.setdefault(key, number)
-                gathered.append((number, Gathering(message.output, terms, same, *_linear(algebra, terms))))
-        if gathered:
-            parts.append((gathered, [g.terms for _, g in gathered if g.computed]))
+        tracer.gather(t, h)
         h, c = tracer._tick(tick, h, c)
-    ends = [algebra.scale(c.get(plane.unit, ZERO), 1 / plane.scale) for plane in layout.planes]
-    parts.append(([], [end.terms for end in ends]))
-    small = _small(algebra, [None, None, None, None, *(message.output for message in plan.messages)])
-    return Traced(algebra, tuple(_stages(algebra, parts, small)), small)
+    sums = tracer.sums
+    ends = [algebra.scale(c.get(plane.unit, ZERO), 1 / plane.scale).terms for plane in layout.planes]
+    small = _small(algebra, sums)
+    polynomials = hoisted(algebra, [*(message.terms for message in sums), *ends], small)
+    messages = tuple(Sum(s.output, terms) for s, terms in zip(sums, polynomials, strict=False))
+    return Traced(algebra, messages, _passes(algebra, messages), tuple(polynomials[len(sums) :]), small)
 
 
-def _stages(
-    algebra: Algebra, parts: list[tuple[list[tuple[int, Gathering]], list[Terms]]], small: dict[int, str]
-) -> Iterator[Stage]:
-    """Messages and polynomials, as they are computed; ``small`` gets more atoms."""
-    computed = [hoisted(algebra, polynomials, small) for _, polynomials in parts]
-    done = set[int]()
-    for (messages, _), own in zip(parts, computed, strict=True):
-        outputs = [gathering.output for _, gathering in messages if gathering.computed] or [False] * len(own)
-        terms, sums = (
-            [p for p, is_sum in zip(own, outputs, strict=True) if is_sum is which] for which in (False, True)
-        )
-        before = tuple(mixed(algebra, own, small, done))
-        rows = program(algebra, terms, small, sums)
-        flat = program(algebra, [*terms, *sums], dict.fromkeys(small, ""))
-        yield Stage(tuple(messages), tuple(terms), tuple(sums), before, rows, flat)
+def _passes(algebra: Algebra, messages: tuple[Sum, ...]) -> tuple[tuple[int, ...], ...]:
+    """As early as each can be gathered."""
+    at: list[int] = []
+    for message in messages:
+        heard = [algebra.atoms[place] for place in reached(algebra, [message.terms])]
+        numbers = [atom.value for atom in heard if atom.kind == "e" and isinstance(atom.value, int)]
+        at.append(1 + max((at[number - TOLD] for number in numbers if number >= TOLD), default=-1))
+    return tuple(tuple(n for n, own in enumerate(at) if own == place) for place in range(max(at, default=-1) + 1))
 
 
-def _linear(algebra: Algebra, terms: Terms) -> tuple[dict[int, float] | None, float]:
-    """Factors of planes and a constant, where there is nothing else."""
-    planes: dict[int, float] = {}
-    for monomial, coefficient in terms.items():
-        if monomial:
-            (atom, power), *others = monomial
-            kind, value, _ = algebra.atoms[atom]
-            if others or power > 1 or kind != "plane":
-                return None, 0.0
-            assert isinstance(value, int)
-            planes[value] = coefficient
-    return planes, terms.get((), 0.0)
-
-
-def _small(algebra: Algebra, outputs: list[bool | None]) -> dict[int, str]:
+def _small(algebra: Algebra, messages: list[Sum]) -> dict[int, str]:
     """Atoms of messages of one side alone; those told from outside are inputs'."""
     sides: list[frozenset[str]] = []
     for kind, value, _ in algebra.atoms:
@@ -138,7 +81,7 @@ def _small(algebra: Algebra, outputs: list[bool | None]) -> dict[int, str]:
             sides.append(frozenset("ab"))
         elif kind == "e":
             assert isinstance(value, int)
-            sides.append(frozenset("b" if outputs[value] else "a"))
+            sides.append(frozenset("b" if value >= TOLD and messages[value - TOLD].output else "a"))
         else:
             assert isinstance(value, tuple)
             leaves = {atom for monomial, _ in value for atom, _ in monomial}
@@ -152,10 +95,10 @@ class _CommitTracer(Tracer):
     No tanh is taken of more than :data:`LIKELY`: cells with commit ticks are written so.
     """
 
-    def __init__(self, algebra: Algebra, cell: Cell, layout: Layout, messages: int) -> None:
-        self.algebra, self.cell, self.layout = algebra, cell, layout
-        self.x = algebra.atom("e", 0, "ab", 0.0, 1.0)
-        self.e = [algebra.atom("e", place, "ab", -LOUDEST, LOUDEST) for place in range(1, 4 + messages)]
+    def __init__(self, algebra: Algebra, cell: Cell, layout: Layout, plan: CommitPlan) -> None:
+        self.algebra, self.cell, self.layout, self.plan = algebra, cell, layout, plan
+        self.x, *told = (self._heard(number) for number in range(TOLD))
+        self.e = told  # messages join as they come up
         self.planes = [
             algebra.atom("plane", place, "ab", *((-WEIGHTS, WEIGHTS) if plane.codes else (-LIKELY, LIKELY)))
             for place, plane in enumerate(layout.planes)
@@ -164,6 +107,29 @@ class _CommitTracer(Tracer):
             {u: Series({self.planes[at[0]]: at[1]}) if at is not None else ZERO for u, at in enumerate(units)}
             for units in layout.units
         )
+        self.sums: list[Sum] = []
+        self._known: dict[object, int] = {}
+
+    def _heard(self, number: int) -> Monomial:
+        low = 0.0 if number == 0 else -LOUDEST
+        return self.algebra.atom("e", number, "ab", low, 1.0 if number == 0 else LOUDEST)
+
+    def gather(self, t: int, h: dict[int, Series]) -> None:
+        """The messages before tick t; what was told before is not gathered again."""
+        for message in self.plan.messages:
+            if message.tick == t:
+                terms = self._sent(message.output, message.column, h).terms
+                key = (message.output, tuple(sorted(terms.items())))
+                if key not in self._known:
+                    self._known[key] = TOLD + len(self.sums)
+                    self.sums.append(Sum(message.output, terms))
+                self.e.append(self._heard(self._known[key]))
+
+    def _sent(self, output: bool, column: int, h: dict[int, Series]) -> Series:
+        """What is summed: units, each times a weight."""
+        weights: Iterable[float] = (self.cell.P_f if output else self.cell.P_b)[:, column].tolist()
+        parts = [self.algebra.scale(h.get(u, ZERO), weight) for u, weight in enumerate(weights) if weight]
+        return self.algebra.add(*parts) if parts else ZERO
 
     def _held(self, unit: int, plan: TickPlan, c: Series) -> Series:
         """What a memory holds gets a name, and is computed once."""
@@ -180,9 +146,3 @@ class _CommitTracer(Tracer):
             low, high = -LIKELY, LIKELY
         terms = tuple(sorted(series.terms.items()))
         return Series({self.algebra.atom("factor", terms, "ab", low, high): 1.0})
-
-    def sent(self, output: bool, column: int, h: dict[int, Series]) -> Series:
-        """What neurons are told: a sum over units."""
-        weights: Iterable[float] = (self.cell.P_f if output else self.cell.P_b)[:, column].tolist()
-        parts = [self.algebra.scale(h.get(u, ZERO), weight) for u, weight in enumerate(weights) if weight]
-        return self.algebra.add(*parts) if parts else ZERO

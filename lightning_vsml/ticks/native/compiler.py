@@ -65,7 +65,9 @@ def _compile(command: str, source: str, name: str, path: Path) -> None:
         built = subprocess.run([command, *_FLAGS, *faster, str(code), "-o", str(path)], capture_output=True, text=True)
         if built.returncode == 0:
             return
-    raise CompilerError(f"{command} failed (exit status {built.returncode}): {built.stderr.strip()[-800:]}")
+    said = f"{command} failed (exit status {built.returncode}): {built.stderr.strip()[-800:]}"
+    logger.warning(f"The ticks of {name} could not be compiled, and are slower without. {said}")
+    raise CompilerError(said)
 
 
 def _version(command: str) -> str:

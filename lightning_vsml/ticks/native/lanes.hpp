@@ -16,7 +16,8 @@
 #endif
 typedef F V __attribute__((vector_size(BYTES)));
 constexpr int W = BYTES / sizeof(F);
-#define INLINE static inline __attribute__((always_inline))
+#define INLINE_MEMBER inline __attribute__((always_inline))
+#define INLINE static INLINE_MEMBER
 
 INLINE V load(const F* from, long n) {
   V v = {};
@@ -84,11 +85,12 @@ struct Grid {
   int threads;
 };
 
-struct Buffer {
-  F* at;
-  explicit Buffer(long size) : at(new F[size]()) {}
-  ~Buffer() { delete[] at; }
+template <class T> struct BufferOf {
+  T* at;
+  explicit BufferOf(long size) : at(new T[size]()) {}
+  ~BufferOf() { delete[] at; }
 };
+using Buffer = BufferOf<F>;
 
 #ifdef _OPENMP
 extern "C" int omp_get_thread_num();

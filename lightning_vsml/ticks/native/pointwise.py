@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lightning_vsml.ticks.native.compiler import CompilerError, library
 
-LOAD, EACH, NUMBER, ADD, MUL, PLUS, TIMES, HORNER, TANH, SIGM, EXP, STORE, SUM = range(13)  # as in pointwise.hpp
+LOAD, NUMBER, ADD, MUL, PLUS, TIMES, HORNER, TANH, SIGM, EXP, STORE = range(11)  # as in pointwise.hpp
 REGISTERS = 64  # too
 KEPT = 6  # rooms for outputs, of layers of different shapes
 FROM = 2**13  # numbers from which on threads pay
@@ -23,17 +23,15 @@ class Program(NamedTuple):
     """Operations on registers.
 
     Attributes:
-        ops: code, target, two operands and a number. Operands are registers; of ``LOAD`` and ``EACH`` a place in
-            ``inputs``; the second of ``STORE`` is the number of the output.
+        ops: code, target, two operands and a number. Operands are registers; of ``LOAD`` a place in ``inputs``; the
+            second of ``STORE`` is the number of the output.
         inputs: what is read, as who wrote the program calls it.
         outputs: what is computed, likewise.
-        sums: how many numbers are computed for each row: sums over it, numbered by the second operand of ``SUM``.
     """
 
     ops: tuple[tuple[int, int, int, int, float], ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
-    sums: int = 0
 
 
 class _Op(ctypes.Structure):
@@ -52,10 +50,10 @@ def kernel(dtype: torch.dtype) -> ctypes.CDLL | None:
     if dtype not in _TYPES:
         return None
     files = resources.files("lightning_vsml.ticks.native")
-    code = [files.joinpath(name).read_text() for name in ("lanes.hpp", "pointwise.hpp")]
+    code = [files.joinpath(name).read_text() for name in ("lanes.hpp", "functions.hpp", "pointwise.hpp")]
     try:
         return library(
-            "\n".join([f"using F = {_TYPES[dtype]};", "namespace {", code[0], "}", code[1]]), "elementwise programs"
+            "\n".join([f"using F = {_TYPES[dtype]};", "namespace {", *code[:2], "}", code[2]]), "elementwise programs"
         )
     except CompilerError:
         return None
@@ -87,21 +85,18 @@ def run(program: Program, inputs: list[Tensor], space: Tensor) -> list[Tensor] |
 
     Args:
         program: what to compute.
-        inputs: of its atoms: all of one shape and order in memory; those of ``EACH`` one number for each row.
+        inputs: of its atoms: all of one shape and order in memory.
         space: for the outputs, see :func:`space`; rows may be apart.
 
     Returns:
-        Tensors of the inputs' shape, parts of ``space``, then sums over their last dimension, ``(..., 1)`` in float64;
-        ``None`` where there is no kernel.
+        Tensors of the inputs' shape, parts of ``space``; ``None`` where there is no kernel.
     """
-    each = {a for code, _, a, _, _ in program.ops if code == EACH}
-    whole = [tensor for place, tensor in enumerate(inputs) if place not in each]
-    like = whole[0]
+    like = inputs[0]
     if (compiled := kernel(like.dtype)) is None:
         return None
-    flat = not (each or program.sums) and all(tensor.is_contiguous() for tensor in (*whole, space))
+    flat = all(tensor.is_contiguous() for tensor in (*inputs, space))
     rows, inner = (1, like.numel()) if flat else (like.numel() // max(1, like.shape[-1]), like.shape[-1])
-    strides = [1 if place in each else _stride(tensor, rows) for place, tensor in enumerate(inputs)]
+    strides = [row_stride(tensor, rows) for tensor in inputs]
     taken = [t if s is not None else t.contiguous() for t, s in zip(inputs, strides, strict=True)]
     apart = [inner if s is None else s for s in strides]
     outputs = list(space.unbind())
@@ -109,7 +104,6 @@ def run(program: Program, inputs: list[Tensor], space: Tensor) -> list[Tensor] |
     ops = _ops(program.ops)
     pointers, longs = ctypes.c_void_p * len(taken), ctypes.c_long * len(taken)
     out_pointers, out_longs = ctypes.c_void_p * len(outputs), ctypes.c_long * len(outputs)
-    parts = like.new_empty(rows, -(-inner // compiled.width()), program.sums)
     compiled.pointwise(
         ops,
         len(ops),
@@ -117,18 +111,14 @@ def run(program: Program, inputs: list[Tensor], space: Tensor) -> list[Tensor] |
         longs(*apart),
         out_pointers(*(tensor.data_ptr() for tensor in outputs)),
         out_longs(*[inner if flat or like.dim() < 2 else space.stride(-2)] * len(outputs)),
-        ctypes.c_void_p(parts.data_ptr()),
-        ctypes.c_long(program.sums),
         ctypes.c_long(rows),
         ctypes.c_long(inner),
         threads,
     )
-    if not program.sums:
-        return outputs
-    return outputs + list(parts.double().sum(1).T.view(program.sums, *like.shape[:-1], 1))
+    return outputs
 
 
-def _stride(tensor: Tensor, rows: int) -> int | None:
+def row_stride(tensor: Tensor, rows: int) -> int | None:
     """How far apart rows lie; ``None`` where that differs, or numbers of a row are apart."""
     if tensor.is_contiguous():
         return tensor.numel() // rows if rows else 0

@@ -1,6 +1,6 @@
 """Polynomials in atoms by Horner's rule, whatever the operations are: on tensors at once, or written down."""
 
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from lightning_vsml.ticks.products.algebra import Terms
 
@@ -24,6 +24,28 @@ class Operations(Protocol[T]):
 
     def horner(self, total: T, variable: T, c: float) -> T:
         """``total variable + c``; ``total`` is not used again."""
+
+
+class Arithmetic:
+    """Operations of what has + and *; an atom is whatever who derives from it says."""
+
+    def number(self, c: float) -> Any:
+        return c
+
+    def times(self, a: Any, c: float) -> Any:
+        return a * c
+
+    def plus(self, a: Any, c: float) -> Any:
+        return a + c
+
+    def mul(self, a: Any, b: Any) -> Any:
+        return a * b
+
+    def add(self, a: Any, b: Any) -> Any:
+        return a + b
+
+    def horner(self, total: Any, variable: Any, c: float) -> Any:
+        return total * variable + c
 
 
 def evaluate(terms: Terms, do: Operations[T]) -> T:

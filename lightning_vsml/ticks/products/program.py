@@ -1,10 +1,9 @@
 """Factors of products as one program of elementwise operations, for :mod:`~lightning_vsml.ticks.native.pointwise`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from lightning_vsml.ticks.native.pointwise import (
     ADD,
-    EACH,
     EXP,
     HORNER,
     LOAD,
@@ -14,7 +13,6 @@ from lightning_vsml.ticks.native.pointwise import (
     REGISTERS,
     SIGM,
     STORE,
-    SUM,
     TANH,
     TIMES,
     Program,
@@ -28,8 +26,8 @@ FUNCTIONS = {"tanh": TANH, "sigm": SIGM, "exp": EXP}
 class _Writer:
     """Operations without a limit of registers; what is equal is computed once."""
 
-    def __init__(self, algebra: Algebra, given: Mapping[int, str]) -> None:
-        self.algebra, self.given = algebra, given
+    def __init__(self, algebra: Algebra) -> None:
+        self.algebra = algebra
         self.ops: list[tuple[int, int, int, float]] = []
         self.inputs: list[int] = []
         self._known: dict[tuple[int, int, int, float], int] = {}
@@ -62,40 +60,32 @@ class _Writer:
 
     def atom(self, place: int) -> int:
         if place not in self._atoms:
-            kind, value, shape = self.algebra.atoms[place]
-            if isinstance(value, tuple) and place not in self.given:
+            kind, value, _ = self.algebra.atoms[place]
+            if isinstance(value, tuple):
                 argument = evaluate(dict(value), self)
                 self._atoms[place] = self.op(FUNCTIONS[kind], argument) if kind in FUNCTIONS else argument
             else:
                 self.inputs.append(place)
-                self._atoms[place] = self.op(
-                    EACH if self.given.get(place, "" if shape else "b") == "b" else LOAD, len(self.inputs) - 1
-                )
+                self._atoms[place] = self.op(LOAD, len(self.inputs) - 1)
         return self._atoms[place]
 
 
-def program(
-    algebra: Algebra, factors: Iterable[Terms], given: Mapping[int, str] | None = None, sums: Iterable[Terms] = ()
-) -> Program | None:
+def program(algebra: Algebra, factors: Iterable[Terms]) -> Program | None:
     """The program of several factors of one shape; ``None`` where it takes too many registers.
 
     Args:
         algebra: of the factors.
         factors: what to compute.
-        given: atoms that are inputs, whatever they are of: ``"b"`` where there is one number for each row.
-        sums: what to compute, and to sum over each row.
     """
-    writer = _Writer(algebra, given or {})
+    writer = _Writer(algebra)
     results = [(evaluate(terms, writer), id(terms)) for terms in factors]
-    summed = [evaluate(terms, writer) for terms in sums]
     last = {place: place for place in range(len(writer.ops))}
     for place, (code, a, b, _) in enumerate(writer.ops):
         for operand in _operands(code, a, b):
             last[operand] = place
-    stores: dict[int, list[tuple[int, int]]] = {}
-    for code, places in ((STORE, [place for place, _ in results]), (SUM, summed)):
-        for number, place in enumerate(places):
-            stores.setdefault(place, []).append((code, number))
+    stores: dict[int, list[int]] = {}
+    for number, (place, _) in enumerate(results):
+        stores.setdefault(place, []).append(number)
     free = list(range(REGISTERS))
     at: dict[int, int] = {}
     ops: list[tuple[int, int, int, int, float]] = []
@@ -110,15 +100,15 @@ def program(
         if not free:
             return None
         at[place] = free.pop()
-        first, second = (*operands, 0, 0)[:2] if code not in (LOAD, EACH) else (a, 0)
+        first, second = (*operands, 0, 0)[:2] if code != LOAD else (a, 0)
         ops.append((code, at[place], first, second, c))
-        ops += [(into, 0, at[place], number, 0.0) for into, number in stores.get(place, [])]
+        ops += [(STORE, 0, at[place], number, 0.0) for number in stores.get(place, [])]
         if last[place] == place:
             free.append(at[place])
-    return Program(tuple(ops), tuple(writer.inputs), tuple(identity for _, identity in results), len(summed))
+    return Program(tuple(ops), tuple(writer.inputs), tuple(identity for _, identity in results))
 
 
 def _operands(code: int, a: int, b: int) -> tuple[int, ...]:
-    if code in (LOAD, EACH, NUMBER):
+    if code in (LOAD, NUMBER):
         return ()
     return (a, b) if code in (ADD, MUL, HORNER) else (a,)

@@ -1,14 +1,13 @@
 """Polynomials in atoms as tensors: each atom once in a call, each polynomial by Horner's rule."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from lightning_vsml.ticks.cell import Cell
 from lightning_vsml.ticks.products.algebra import Algebra, Terms
-from lightning_vsml.ticks.products.horner import evaluate
+from lightning_vsml.ticks.products.horner import Arithmetic, evaluate
 from lightning_vsml.ticks.products.phases import parse
 from lightning_vsml.ticks.sites import Factor, Site
 
@@ -82,29 +81,14 @@ class Values:
         return FUNCTIONS[kind](argument)
 
 
-class _OnTensors(NamedTuple):
-    """The operations of polynomials whose atoms broadcast with ``shape``."""
+class _OnTensors(Arithmetic):
+    """Of polynomials whose atoms broadcast with ``shape``; Horner's rule without new memory."""
 
-    values: Values
-    shape: str
-
-    def number(self, c: float) -> Factor:
-        return c
+    def __init__(self, values: Values, shape: str) -> None:
+        self.values, self.shape = values, shape
 
     def atom(self, place: int) -> Factor:
         return self.values.atom(place, self.shape)
-
-    def times(self, a: Factor, c: float) -> Factor:
-        return a * c
-
-    def plus(self, a: Factor, c: float) -> Factor:
-        return a + c
-
-    def mul(self, a: Factor, b: Factor) -> Factor:
-        return a * b
-
-    def add(self, a: Factor, b: Factor) -> Factor:
-        return a + b
 
     def horner(self, total: Factor, variable: Factor, c: float) -> Factor:
         if isinstance(total, float) or total.requires_grad:

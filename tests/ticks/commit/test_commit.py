@@ -61,8 +61,8 @@ def test_programs_do_what_the_readable_ticks_do(G: int, A: int, B: int, bias: bo
         torch.testing.assert_close(ours, exact, rtol=3e-5, atol=float(exact.abs().max()) * 3e-5 + 1e-20, msg=name)
 
 
-@pytest.mark.parametrize("A", [64, 129, 300])  # of float64, 64 at most are summed at a time
-def test_rows_are_summed_in_blocks(A: int) -> None:
+@pytest.mark.parametrize("A", [64, 129, 600])  # of float64, 512 are summed at a time on AVX-512
+def test_long_rows(A: int) -> None:
     planes, commit = merged(ADAPTIVE, 1, A, 2, 0), ADAPTIVE._commit
     assert commit is not None
     fast, slow = commit(list(planes), told(A, True, planes)), commit.by_ticks(planes, told(A, True, planes))
@@ -72,12 +72,30 @@ def test_rows_are_summed_in_blocks(A: int) -> None:
     )
 
 
-def test_without_a_compiler_torch_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    planes, commit = merged(ADAPTIVE, 1, 6, 4, 0), ADAPTIVE._commit
-    assert commit is not None
-    compiled = commit(list(planes), told(6, True, planes))
-    monkeypatch.setattr(pointwise, "kernel", lambda dtype: None)
-    torch.testing.assert_close(commit(list(planes), told(6, True, planes)), compiled, rtol=1e-9, atol=1e-18)
+@pytest.mark.parametrize(("G", "A", "B"), [(1, 6, 4), (2, 3, 70), (33, 1, 1), (5, 1, 2)])
+def test_without_a_compiler_torch_does_it(G: int, A: int, B: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    planes, commit = merged(ADAPTIVE, G, A, B, 0), ADAPTIVE._commit
+    assert commit is not None and commit.compiled(torch.float64) is not None
+    compiled = commit(list(planes), told(A, A > 1, planes))
+    monkeypatch.setattr(commit, "compiled", lambda dtype: None)
+    torch.testing.assert_close(commit(list(planes), told(A, A > 1, planes)), compiled, rtol=1e-9, atol=1e-18)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_is_compiled_compiles(dtype: torch.dtype) -> None:
+    assert pointwise.kernel(dtype) is not None
+    assert ADAPTIVE._commit is not None and ADAPTIVE._commit.compiled(dtype) is not None
+
+
+def test_nothing_depends_on_how_many_threads_there_are() -> None:
+    planes, commit = merged(ADAPTIVE, 1, 120, 90, 0), ADAPTIVE._commit
+    assert commit is not None and planes[0].numel() > pointwise.FROM
+    before, found = torch.get_num_threads(), []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        found.append(commit(list(planes), told(120, True, planes)))
+    torch.set_num_threads(before)
+    assert torch.equal(*found)
 
 
 def test_float32_loses_nothing_to_cancellation() -> None:
@@ -94,7 +112,8 @@ def test_what_is_larger_than_series_are_for_takes_the_readable_ticks(monkeypatch
     planes, commit = merged(ADAPTIVE, 1, 4, 3, 0), ADAPTIVE._commit
     assert commit is not None
     planes[names(ADAPTIVE).index("update")] = 0.01
-    monkeypatch.setattr(commit, "_by_programs", lambda *_: pytest.fail("series are not for that"))
+    monkeypatch.setattr(commit, "_by_kernel", lambda *_: pytest.fail("series are not for that"))
+    monkeypatch.setattr(commit, "by_torch", lambda *_: pytest.fail("series are not for that"))
     assert commit(list(planes), told(4, True, planes)).isfinite().all()
 
 
