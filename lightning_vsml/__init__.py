@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from lightning_vsml.algorithms.meta_rnn import MetaRNN
     from lightning_vsml.algorithms.parts import Codec, Protocol, Reach, Stability
     from lightning_vsml.algorithms.plugins import PluginError
+    from lightning_vsml.binding.attach import attach
     from lightning_vsml.binding.health import NonFiniteError
     from lightning_vsml.binding.mapping import MappingError
     from lightning_vsml.binding.parameter import GraphError
-    from lightning_vsml.binding.synapses import Synapses, attach
+    from lightning_vsml.binding.synapses import Synapses
     from lightning_vsml.fit.learner import VSMLLearner
     from lightning_vsml.lab import datasets
     from lightning_vsml.report import Parity, ReportError, parity
@@ -69,7 +70,8 @@ _HOMES = {
     "binding.health": "NonFiniteError",
     "binding.mapping": "MappingError",
     "binding.parameter": "GraphError",
-    "binding.synapses": "Synapses attach",
+    "binding.attach": "attach",
+    "binding.synapses": "Synapses",
     "fit.learner": "VSMLLearner",
     "lab": "datasets",
     "report": "Parity ReportError parity",

@@ -1,16 +1,9 @@
-"""A model bound to a learning algorithm, in plain PyTorch.
-
-    synapses = attach(model)
-    loss(model(x), y).backward()
-    synapses.step()
-    synapses.zero_grad()
+"""A model bound to a learning algorithm.
 
 Layers run by forward ticks, the backward pass of autograd runs learn ticks where it meets them, and ``step`` commits:
 states move, and the weights are written back into the model's own parameters. No gradient passes a weight.
 """
 
-import logging
-import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -27,60 +20,13 @@ from lightning_vsml.binding.following import Following
 from lightning_vsml.binding.grids import Grid
 from lightning_vsml.binding.health import Health
 from lightning_vsml.binding.holding import Holding
+from lightning_vsml.binding.news import News
 from lightning_vsml.binding.parameter import GraphError, plainly
 from lightning_vsml.binding.passes import Passes
 from lightning_vsml.binding.processes import mean_by, wrapper_of
 from lightning_vsml.binding.rates import Rates
-from lightning_vsml.binding.settings import algorithm_of, check_chained, check_settings, is_compiled
+from lightning_vsml.binding.settings import check_chained, check_settings, is_compiled
 from lightning_vsml.binding.states import States
-
-
-def attach(
-    model: nn.Module,
-    algorithm: str | os.PathLike[str] | Algorithm = "backprop",
-    *,
-    lr: float | None = None,
-    unmapped: str = "synapse",
-    forward: str = "cell",
-    optimizer: Sequence[str] = (),
-    scaler: torch.amp.GradScaler | None = None,
-) -> "Synapses":
-    """Make a model learn by a learning algorithm instead of an optimizer.
-
-    >>> model = nn.Linear(2, 1)
-    >>> with attach(model, lr=0.1) as synapses:
-    ...     model(torch.ones(4, 2)).mean().backward()
-    ...     synapses.step()
-    True
-
-    Args:
-        model: any module, on its device; wrapped in ``DistributedDataParallel`` or by Fabric, too.
-        algorithm: name of a shipped algorithm, path of a ``.safetensors`` file, ``hf://user/repo/name``, or a
-            :class:`~lightning_vsml.LearningAlgorithm`.
-        lr: scales the feedback so that ``backprop`` follows ``torch.optim.SGD(lr=lr)``. ``None`` takes the default of
-            the algorithm's card.
-        unmapped: trainable parameters that no layer grid owns: ``"synapse"`` makes each of their numbers a synapse,
-            ``"freeze"`` keeps them as they are, ``"optimizer"`` leaves them to the user's optimizer, ``"error"`` names
-            them.
-        forward: ``"cell"`` computes layers by forward ticks; ``"module"`` with the decoded weights, and keeps only
-            learning in the cell.
-        optimizer: patterns (as :mod:`fnmatch` has them) of modules and parameters that stay with the user's optimizer.
-        scaler: what scales the loss, if anything; then step by ``scaler.step(synapses)``.
-
-    Raises:
-        CheckpointError: unknown name, or a missing, damaged, foreign or newer file.
-        MappingError: the model has nothing to train, or is attached already.
-        ValueError: another argument is out of range.
-    """
-    return Synapses(
-        model,
-        algorithm_of(algorithm),
-        lr=lr,
-        unmapped=unmapped,
-        forward=forward,
-        optimizer=optimizer,
-        scaler=scaler,
-    )
 
 
 class Synapses:
@@ -95,7 +41,6 @@ class Synapses:
         changes: what is to change.
         passes: what the model's own calls come to, and what was noted of them.
         steps: how many there were.
-        news: what was noticed of the model, as it was logged.
     """
 
     def __init__(
@@ -124,8 +69,7 @@ class Synapses:
         self.changes = Changes(self.grids, states, self.rates, Health(algorithm.reach), mean)
         self.passes = Passes(self.changes, forward == "cell")
         self.steps = 0
-        self.news: list[str] = []
-        self._told: set[object] = set()
+        self._news = News(algorithm.name, self._wrapper is not None)
         self._following: Following | None = None
         self._undo = ExitStack()
         self._attached = True
@@ -143,7 +87,9 @@ class Synapses:
             )
         if is_compiled(model):
             self._undo.enter_context(torch.compiler.set_stance("force_eager"))
-            self._tell("torch.compile has no effect while the model is attached: compiled graphs do not see synapses")
+            self._news.tell(
+                "torch.compile has no effect while the model is attached: compiled graphs do not see synapses"
+            )
 
     # --- what a training loop calls
 
@@ -169,7 +115,7 @@ class Synapses:
             committed = [self.passes.commit(name, wanted) for name in names]
         self.steps = self.changes.health.step = self.steps + 1
         self.passes.end()
-        self._say_what_was_noted()
+        self._news.after(self.steps, self.changes.health, self.passes.exact_ticks)
         return any(committed)
 
     def zero_grad(self, parameters: Iterable[nn.Parameter] | None = None) -> None:
@@ -213,6 +159,11 @@ class Synapses:
     def lr(self, lr: float) -> None:
         check_settings(lr)
         self.rates.lr = float(lr)
+
+    @property
+    def news(self) -> list[str]:
+        """What was noticed of the model, as it was logged."""
+        return self._news.said
 
     def parameters(self) -> list[nn.Parameter]:
         """Those that are synapses."""
@@ -306,12 +257,8 @@ class Synapses:
 
     def copied(self) -> None:
         """A parameter was copied: its values, and nothing else."""
-        if not self.algorithm.readable and "copied" not in self._told:
-            self._told.add("copied")
-            self._tell(
-                f"the model was copied while attached: the copy has its weights, but what {self.algorithm.name!r} has "
-                "learned lies in states, which stay with the original"
-            )
+        if not self.algorithm.readable:
+            self._news.copied()
 
     # --- the model's parameters
 
@@ -344,22 +291,4 @@ class Synapses:
         self._take()
         now = {place: id(parameter) for place, *_, parameter in self.holding.mapping.places}
         named = ", ".join(place for place in now | before if now.get(place) != before.get(place))
-        self._tell(f"step {self.steps}: parameters of the model were replaced ({named}), and it was mapped anew")
-
-    def _say_what_was_noted(self) -> None:
-        """Saturation and exact ticks, once for each grid."""
-        for warning in self.changes.health.warnings(self.algorithm.name, self._told):
-            warnings.warn(f"step {self.steps}: {warning}", stacklevel=3)
-        if exact := {name: why for name, why in self.passes.exact_ticks.items() if ("exact", name) not in self._told}:
-            self._told |= {("exact", name) for name in exact}
-            reasons = "; ".join(f"{name} ({why})" for name, why in sorted(exact.items()))
-            self._tell(
-                f"step {self.steps}: ticks as few matrix products would not keep the tolerance, so every sample and "
-                f"synapse is computed, which is slower, in {reasons}. vsml/exact_ticks counts such layers"
-            )
-
-    def _tell(self, news: str) -> None:
-        """Once for all processes."""
-        self.news.append(news)
-        if self._wrapper is None or dist.get_rank() == 0:
-            logging.getLogger("lightning_vsml").info(news)
+        self._news.tell(f"step {self.steps}: parameters of the model were replaced ({named}), and it was mapped anew")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lightning_vsml import Cell, Codec, LearningAlgorithm, Protocol, Stability, State, Tick, programs
 from lightning_vsml.algorithms.base import Pace
-from lightning_vsml.algorithms.cellular import Change
+from lightning_vsml.algorithms.change import Change
 from lightning_vsml.ticks.reference import Reference
 
 
