@@ -36,7 +36,7 @@ from lightning_vsml import NonFiniteError, attach, checkpoints, datasets
 from lightning_vsml.algorithms.base import Pace
 from lightning_vsml.algorithms.files import replace_file
 from lightning_vsml.algorithms.options import Parser, Refused, count, file_to_write, folder, positive
-from lightning_vsml.fit.runs import quiet
+from lightning_vsml.fit.silence import quiet
 from lightning_vsml.lab.ensembles import RATES, Curves, tuned
 
 VERSION = "1"  # of the cached runs; another one whenever optimizers or grids change

@@ -162,3 +162,13 @@ def test_a_folder_with_a_run_is_not_given_to_another(tmp_path: Path, capsys: pyt
     (run / "events.out.tfevents.0").write_text("")
     assert ended(ROOT / "examples" / "cnn.py", "--run-dir", str(run)).code == 2
     assert "holds a run already" in capsys.readouterr().err
+
+
+def test_ctrl_c_is_one_line() -> None:
+    code = """
+from lightning_vsml.algorithms.options import Parser
+Parser(None, "command").parse_args([])
+raise KeyboardInterrupt
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode and ended.stderr == "command: stopped.\n"

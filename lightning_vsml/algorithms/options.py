@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,6 +25,16 @@ class Refused(SystemExit):
         print(line, file=sys.stderr)
         super().__init__(line)
         self.code = 2
+
+
+def _in_one_line(
+    command: str, otherwise: Callable[..., None], kind: type[BaseException], error: BaseException, trace: Any
+) -> None:
+    """An excepthook: a command that nothing else stops says on Ctrl-C that it was, without a traceback."""
+    if issubclass(kind, KeyboardInterrupt):
+        print(f"{command}: stopped.", file=sys.stderr)
+    else:
+        otherwise(kind, error, trace)
 
 
 class Parser(argparse.ArgumentParser):
@@ -45,7 +56,9 @@ class Parser(argparse.ArgumentParser):
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         self._words = list(sys.argv[1:] if args is None else args)
-        return super().parse_args(args, namespace)
+        found = super().parse_args(args, namespace)
+        sys.excepthook = partial(_in_one_line, self.prog, sys.excepthook)
+        return found
 
     def given(self, option: str) -> bool:
         """Whether ``option``, as ``--steps``, was on the command line."""

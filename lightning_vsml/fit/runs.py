@@ -1,9 +1,7 @@
 """A fit with a folder of its own: curves, checkpoints, and going on where a stopped one left off."""
 
-import logging
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,19 +65,3 @@ class Run:
             how = "; --resume continues from the last checkpoint"
             saved = how if self.last.exists() else ", before the first checkpoint"
             raise SystemExit(f"stopped after {done()}{saved}.") from None
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without warnings, and without what Lightning says of every Trainer and the learner of inputs beyond its reach."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)

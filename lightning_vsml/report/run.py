@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lightning_vsml.binding.health import NonFiniteError
 from lightning_vsml.fit.learner import VSMLLearner
-from lightning_vsml.fit.runs import quiet
+from lightning_vsml.fit.silence import quiet
 from lightning_vsml.report import optimizers
 from lightning_vsml.report.batches import Batches, Epochs
 from lightning_vsml.report.errors import ReportError
