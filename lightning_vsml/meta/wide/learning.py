@@ -32,8 +32,9 @@ class ByFormula:
         if coordinates.shape != shape:
             raise ValueError(f"coordinates should be {shape}, (copies, n), got {tuple(coordinates.shape)}.")
         self.ensemble, self.grids = ensemble, list(grids(ensemble.module))
-        like = next(iter(ensemble.parameters.values()))
-        self.coordinates = Coordinates(*coordinates.to(like).T[..., None, None, None])
+        self.coordinates: dict[str, Coordinates] = {}
+        for grid in self.grids:
+            self.choose(grid.layer, coordinates)
         self.depths: dict[str, int] | None = None  # of layers; known from the first batch on
         self.memories = [begin(grid.matrix(ensemble.parameters)) for grid in self.grids]
         self.watches = {grid.layer: grid.watch for grid in self.grids if grid.watches}
@@ -47,10 +48,15 @@ class ByFormula:
             before = self.memories[place]
             new = grid.gathered(gradients, before.mean, seen.get(grid.layer, ()))
             depth = self.depths.get(grid.layer, max(self.depths.values(), default=1))
-            after = commit(before, new, self.coordinates, *grid.biases(before.weight), depth=depth)
+            after = commit(before, new, self.coordinates[grid.layer], *grid.biases(before.weight), depth=depth)
             self.memories[place] = after
             self.ensemble.parameters |= grid.parameters(after.weight, self.ensemble.parameters)
         return loss, metric
+
+    def choose(self, layer: str, coordinates: Tensor) -> None:
+        """Coordinates of a layer's own, ``(K, n)``."""
+        like = next(iter(self.ensemble.parameters.values()))
+        self.coordinates[layer] = Coordinates(*coordinates.to(like).T[..., None, None, None])
 
     def _chains(self, x: Tensor) -> dict[str, int]:
         """Of layers, as :func:`~lightning_vsml.algorithms.depths.shortest_chains` reads them off a pass."""
