@@ -101,7 +101,9 @@ def main() -> None:
         for name, ratios in results.items():
             means = torch.stack(ratios).mean(0)[:, place]
             table.add_row(words, name, str(len(ratios)), *(f"{value:+.3f}" for value in means.tolist()))
-    Console().print(table)
+    console = Console()
+    console.width = max(console.width, 100)  # also in a file
+    console.print(table)
 
 
 if __name__ == "__main__":

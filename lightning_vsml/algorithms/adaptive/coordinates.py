@@ -31,7 +31,7 @@ class Coordinates(NamedTuple):
     travel: float = -1.2
     travel5: float = -0.04
     travel50: float = 1.0
-    travel500: float = 0.09
+    travel500: float = -0.31
     travel_noise: float = 0.13
     travel_depth: float = 0.17
     slow: float = 0.36
