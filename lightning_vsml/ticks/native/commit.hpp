@@ -65,7 +65,7 @@ template <class Pass> static void by_rows(const Call& call) {
   const Buffer columns(C * call.G * parts * A);
 #pragma omp parallel for num_threads(call.threads) schedule(static) if (call.threads > 1)
   for (long piece = 0; piece < call.G * parts; piece++) {
-    const FlushToZero mode;
+    FlushToZero mode;
     const long g = piece / parts, first = piece % parts * ROWS;
     F* const own = columns.at + piece * C * A;
     for (long row = g * call.B + first; row < g * call.B + least(call.B, first + ROWS); row++) {
@@ -96,7 +96,7 @@ template <class Pass> static void by_groups(const Call& call) {
   const Pass pass(call, 0, 0);
 #pragma omp parallel for num_threads(call.threads) schedule(static) if (call.threads > 1)
   for (long q = 0; q < call.G; q += W) {
-    const FlushToZero mode;
+    FlushToZero mode;
     const long left = least(W, call.G - q);
     V out[S + C + Pass::STORES + 1];
     pass.template at<false>(q, left, out);
