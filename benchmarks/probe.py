@@ -48,7 +48,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--layers", default="", help="a regular expression; default: all")
     parser.add_argument("--tasks", type=count, default=20)
     parser.add_argument("--steps", type=count, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_seed()
     parser.add_argument("--data-dir", type=Path, help="holds MNIST/raw/*.gz; default: no tasks of images")
     options = parser.parse_args()
     try:

@@ -53,6 +53,7 @@ REQUIRED = {
     "benchmarks/closeness": ["curves"],
     "algorithms/__main__": ["oja"],
     "lab/products": ["backprop"],
+    "benchmarks/probe": ["travel=0.1"],
 }
 
 
