@@ -10,7 +10,9 @@ an input neuron's. Coordinates may be tensors that broadcast.
   (Adafactor, arXiv 1804.04235).
 * **Step**: of two kinds. The first is over an input's norm, falls by clocks, is smaller in deep networks and larger
   where updates agree: so learning begins. The second is a share of the distance travelled since then (DoG, arXiv
-  2302.12022): it grows while there is a way to go, and falls by clocks.
+  2302.12022): it grows while there is a way to go, and falls by clocks. The distance counts steps over the learning
+  rate of then: so a constant rate scales every step by just as much, and what a schedule does to one step is not done
+  to later ones once more.
 * **Biases** have a distance and a signal-to-noise ratio of their own: where outputs are far from their targets these
   have a way to go, and weights, whose inputs have no mean, have none.
 """
@@ -36,7 +38,7 @@ class Memory(NamedTuple):
         mean: of the input, ``(..., G, A, 1)``; 0 for biases.
         slow: mean of updates.
         squares: mean of squared updates.
-        travelled: all steps together.
+        travelled: all steps together, each over its learning rate.
         age: steps so far.
     """
 
@@ -124,4 +126,4 @@ def commit(
     moved = step * direction * (weights + bias * size.sqrt())
     weight = m.weight + moved - bias * (m.mean * moved).sum(-2, keepdim=True)
     inputs = mean(m.mean, new.input, SQUARES) * (1 - bias) * (1 - plain)
-    return Memory(weight, inputs, slow, squares, m.travelled + moved, t + 1)
+    return Memory(weight, inputs, slow, squares, m.travelled + moved / rate, t + 1)

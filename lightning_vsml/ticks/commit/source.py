@@ -1,16 +1,14 @@
 """A traced commit phase -> C++: all its passes, and what neurons compute between them, as one function."""
 
 from collections.abc import Callable, Iterable, Mapping
-from importlib import resources
 
 import torch
 
 from lightning_vsml.ticks.commit.once import reached
 from lightning_vsml.ticks.commit.trace import TOLD, Traced
-from lightning_vsml.ticks.native.compiler import CompilerError, library
+from lightning_vsml.ticks.native.compiler import header, on_vectors
 from lightning_vsml.ticks.products.horner import evaluate
 
-TYPES = {torch.float32: "float", torch.float64: "double"}
 FUNCTIONS = {"tanh": "tanh_({})", "sigm": "sigm_({})", "exp": "exp_({})"}  # of vectors
 EXACT = {"tanh": "__builtin_tanh({})", "sigm": "sigm({})", "exp": "__builtin_exp({})"}
 COUNTS = {"a": "call.G * call.A", "b": "call.G * call.B"}
@@ -184,12 +182,6 @@ class Source:
 
 def compiled(traced: Traced, dtype: torch.dtype) -> Callable[..., None] | None:
     """The function; ``None`` without a compiler, or for another dtype."""
-    if dtype not in TYPES:
-        return None
-    files = resources.files("lightning_vsml.ticks.native")
-    head = [files.joinpath(name).read_text() for name in ("lanes.hpp", "functions.hpp", "commit.hpp")]
-    try:
-        text = "\n".join([f"using F = {TYPES[dtype]};", "namespace {", *head, "}", Source(traced).text()])
-        return library(text, "commit ticks").commit
-    except CompilerError:
-        return None
+    source = "\n".join(("namespace {", header("native/commit.hpp"), "}", Source(traced).text()))
+    found = on_vectors(source, dtype, "commit ticks")
+    return None if found is None else found.commit

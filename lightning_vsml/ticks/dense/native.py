@@ -2,15 +2,12 @@
 
 import ctypes
 import functools
-from importlib import resources
 
 import torch
 from torch import Tensor
 
 from lightning_vsml.ticks.dense.layout import laid_out, padded
-from lightning_vsml.ticks.native.compiler import CompilerError, library
-
-_NUMBERS = {torch.float32: "float", torch.float64: "double"}
+from lightning_vsml.ticks.native.compiler import NUMBERS, CompilerError, header, library, with_lanes
 
 
 def obstacle(*tensors: Tensor) -> str | None:
@@ -18,7 +15,7 @@ def obstacle(*tensors: Tensor) -> str | None:
     N, dtype = len(tensors[0]), tensors[0].dtype
     if N % 4:
         return f"native ticks need units in fours, got {N}"
-    if {(t.device.type, t.dtype) for t in tensors} != {("cpu", dtype)} or dtype not in _NUMBERS:
+    if {(t.device.type, t.dtype) for t in tensors} != {("cpu", dtype)} or dtype not in NUMBERS:
         return "native ticks need everything on the CPU, in float32 or in float64"
     compiled = _library(N, dtype)
     return compiled if isinstance(compiled, str) else None
@@ -74,10 +71,7 @@ def _call(name: str, sizes: tuple[int, ...], W: Tensor, *tensors: Tensor) -> Non
 
 @functools.cache
 def _library(N: int, dtype: torch.dtype) -> ctypes.CDLL | str:
-    package = resources.files("lightning_vsml.ticks")
-    lanes, kernel = (package.joinpath(file).read_text() for file in ("native/lanes.hpp", "dense/kernel.hpp"))
-    before = f"using F = {_NUMBERS[dtype]};\nconstexpr int N = {N};\nnamespace {{\n"
     try:
-        return library(f"{before}{lanes}\n}}\n{kernel}", f"{N} units")
+        return library(f"constexpr int N = {N};\n{with_lanes(dtype)}{header('dense/kernel.hpp')}", f"{N} units")
     except CompilerError as error:
         return str(error)

@@ -7,13 +7,17 @@ import os
 import platform
 import shutil
 import subprocess
+from importlib import resources
 from pathlib import Path
+
+import torch
 
 from lightning_vsml.ticks.cache import kept
 
 logger = logging.getLogger("lightning_vsml")
 
 _FLAGS = ("-std=c++17", "-O3", "-shared", "-fPIC", "-w")
+NUMBERS = {torch.float32: "float", torch.float64: "double"}
 _FASTER = (("-march=native", "-fopenmp"), ("-march=native",), ())  # tried in turn: without OpenMP, on one core
 
 
@@ -27,6 +31,38 @@ def compiler() -> str | None:
         (found for name in (os.environ.get("CXX"), "c++", "g++", "clang++") if name and (found := shutil.which(name))),
         None,
     )
+
+
+def header(name: str) -> str:
+    """The text of a header, by its place in ``lightning_vsml/ticks``."""
+    return resources.files("lightning_vsml.ticks").joinpath(name).read_text()
+
+
+def with_lanes(dtype: torch.dtype, *inside: str) -> str:
+    """What begins a source: the type F of numbers, then lanes.hpp and parts that nobody outside sees.
+
+    Names that libraries share would be those of the one that is loaded first.
+    """
+    return "\n".join((f"using F = {NUMBERS[dtype]};", "namespace {", header("native/lanes.hpp"), *inside, "}\n"))
+
+
+def on_vectors(source: str, dtype: torch.dtype, name: str) -> ctypes.CDLL | None:
+    """The compiled ``source``, which computes on vectors of numbers of this type, by lanes.hpp and functions.hpp.
+
+    Args:
+        source: C++.
+        dtype: of the numbers.
+        name: as of :func:`library`.
+
+    Returns:
+        ``None`` without a compiler, or for another dtype than float32 and float64.
+    """
+    if dtype not in NUMBERS:
+        return None
+    try:
+        return library(with_lanes(dtype, header("native/functions.hpp")) + source, name)
+    except CompilerError:
+        return None
 
 
 @functools.cache

@@ -2,19 +2,17 @@
 
 import ctypes
 from functools import cache, lru_cache
-from importlib import resources
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from lightning_vsml.ticks.native.compiler import CompilerError, library
+from lightning_vsml.ticks.native.compiler import header, on_vectors
 
 LOAD, NUMBER, ADD, MUL, PLUS, TIMES, HORNER, TANH, SIGM, EXP, STORE = range(11)  # as in pointwise.hpp
 REGISTERS = 64  # too
 KEPT = 6  # rooms for outputs, of layers of different shapes
 FROM = 2**13  # numbers from which on threads pay
-_TYPES = {torch.float32: "float", torch.float64: "double"}
 
 _rooms: list[tuple[tuple[int, tuple[int, ...], torch.dtype], Tensor]] = []
 
@@ -47,16 +45,7 @@ class _Op(ctypes.Structure):
 @cache
 def kernel(dtype: torch.dtype) -> ctypes.CDLL | None:
     """The compiled interpreter; ``None`` without a compiler, or for another dtype."""
-    if dtype not in _TYPES:
-        return None
-    files = resources.files("lightning_vsml.ticks.native")
-    code = [files.joinpath(name).read_text() for name in ("lanes.hpp", "functions.hpp", "pointwise.hpp")]
-    try:
-        return library(
-            "\n".join([f"using F = {_TYPES[dtype]};", "namespace {", *code[:2], "}", code[2]]), "elementwise programs"
-        )
-    except CompilerError:
-        return None
+    return on_vectors(header("native/pointwise.hpp"), dtype, "elementwise programs")
 
 
 @lru_cache(256)

@@ -4,10 +4,9 @@ What depends on less than row, input and output is computed beforehand at its sh
 product, and within the innermost loop where it is only a multiplication or an addition.
 """
 
-from importlib import resources
-
 import torch
 
+from lightning_vsml.ticks.native.compiler import with_lanes
 from lightning_vsml.ticks.plan.graph import SPREAD, Graph, Mix, Node, Parameter
 from lightning_vsml.ticks.plan.outputs import Outputs
 from lightning_vsml.ticks.plan.packing import Packing
@@ -18,12 +17,9 @@ _LEVELS = {"once": "", "synapse": "ab", "input": "ra", "output": "rb"}
 
 def source(phases: dict[str, Outputs], packed: Packing, dtype: torch.dtype) -> str:
     """A whole translation unit, with a ``<name>_rows`` and a ``<name>_synapses`` for each phase."""
-    number = {torch.float32: "float", torch.float64: "double"}[dtype]
-    lanes = resources.files(__package__).joinpath("lanes.hpp").read_text()
     bodies = [_phase(name, out, packed) for name, out in phases.items()]
     entries = [line for name in phases for line in _entries(name)]
-    # Names of their own for each library, or the loader would take the constants of another algorithm for these.
-    return "\n".join([f"using F = {number};", "namespace {", lanes, *bodies, "}", *entries])
+    return with_lanes(dtype, *bodies) + "\n".join(entries)
 
 
 def _phase(name: str, out: Outputs, packed: Packing) -> str:
