@@ -78,6 +78,13 @@ def by_rate(runs: Runs, figure: str, window: Window) -> Tensor:
     return values.nan_to_num(math.inf, posinf=math.inf) if figure == "loss" else values
 
 
+def settled(runs: Runs) -> Runs:
+    """At one rate for the whole run: that of the least mean loss, as one would choose it."""
+    place = int(by_rate(runs, "loss", (0, runs.loss.shape[-1])).argmin())
+    one = slice(place, place + 1)
+    return Runs(runs.rates[one], runs.loss[one], runs.accuracy[one], runs.cost)
+
+
 def cells(task: str, optimizers: dict[str, Runs], own: Runs) -> Iterator[Cell]:
     """All windows and figures of a task."""
     for window in windows(own.loss.shape[-1]):
@@ -142,8 +149,8 @@ def interquartile_mean(values: Sequence[float]) -> float:
 def diverged(runs: Runs) -> int:
     """Runs with a loss that is not finite, or above ten times the initial one (mean over seeds)."""
     worst = runs.loss.nan_to_num(math.inf, posinf=math.inf).amax(-1)
-    settled = worst.isfinite() & (worst / 10 <= runs.loss[..., 0].mean(1, keepdim=True))
-    return int((~settled).sum())
+    stayed = worst.isfinite() & (worst / 10 <= runs.loss[..., 0].mean(1, keepdim=True))
+    return int((~stayed).sum())
 
 
 Figures = dict[str, str]  # what is said of a learner
@@ -184,7 +191,8 @@ def of_runs(runs: Sequence[Runs], adams: Sequence[Runs]) -> Figures:
         said[f"steps to best Adam's accuracy at {RACE} (median)"] = f"{median(racing):g}{never}"
     if len(runs[0].rates) == 1:
         said["diverged runs"] = f"{sum(map(diverged, runs))} of {sum(own.loss.shape[1] for own in runs)}"
-        said["time of a step / SGD's (median)"] = f"{median(own.cost for own in runs):.1f}"
+        cost = median(own.cost for own in runs)
+        said |= {} if math.isnan(cost) else {"time of a step / SGD's (median)": f"{cost:.1f}"}
     return said
 
 

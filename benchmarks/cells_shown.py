@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from cells import WORST, Cell, Figures, Runs, by_rate, diverged
+from cells import WORST, Cell, Figures, Runs, by_rate, diverged, settled
 from comparison import Window, windows
 from figure import smooth
 from matplotlib.figure import Figure
@@ -87,11 +87,9 @@ def draw(found: dict[str, dict[str, Runs]], algorithms: Sequence[str]) -> Figure
     for axis, (task, runs) in zip(axes, found.items(), strict=False):
         for learner in (*RATES, *algorithms):
             bold = learner in algorithms
-            loss = runs[learner].loss
-            steps = loss.shape[-1]
-            best = loss[by_rate(runs[learner], "loss", (0, steps)).argmin()].T  # (steps, seeds)
+            best = settled(runs[learner]).loss[0].T  # (steps, seeds)
             style = {"linewidth": 2.4, "zorder": 3} if bold else {"linewidth": 1.2, "alpha": 0.8}
-            axis.plot(*smooth(best, (0, steps)), label=learner if bold else f"{learner}, tuned", **style)
+            axis.plot(*smooth(best, (0, len(best))), label=learner if bold else f"{learner}, tuned", **style)
         axis.set(title=task, xlabel="learning step", xscale="log", yscale="log")
         lows, highs = zip(*((min(y), y[0]) for y in (line.get_ydata() for line in axis.lines)), strict=True)
         axis.set_ylim(max(min(lows) * 0.8, 1e-6), 2 * max(high for high in highs if math.isfinite(high)))

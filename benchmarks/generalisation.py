@@ -7,7 +7,8 @@ python benchmarks/generalisation.py --algorithm --cache cache          # the opt
 Loss and accuracy of each batch before learning from it, means over seeds and over a window of steps. All learners get
 the same initial networks and batches. SGD, momentum (0.9), Adam, and AdamW with a cosine to 0 have ten learning rates,
 and the best counts for every cell (task, window, loss or accuracy), by the very figure that is reported: this favours
-them. Algorithms run at their own lr (and at --factors of it), by ``attach``. A tie counts as ahead.
+them. Adam at one rate a task, the best over all steps, shows how much. Algorithms run at their own lr (and at
+--factors of it), by ``attach``. A tie counts as ahead.
 """
 
 import argparse
@@ -21,11 +22,11 @@ from contextlib import contextmanager
 from fnmatch import fnmatch
 from multiprocessing import get_context
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any, NamedTuple
 
 import torch
-from cells import Runs, cells, of_cells, of_runs
+from cells import Cell, Figures, Runs, cells, of_cells, of_runs, settled
 from cells_shown import cell_table, draw, summary, write
 from rich.console import Console
 from rich.progress import track
@@ -42,6 +43,10 @@ from lightning_vsml.lab.ensembles import RATES, Curves, tuned
 VERSION = "1"  # of the cached runs; another one whenever optimizers or grids change
 ADAMS = ("adam", "adamw-cosine")
 TIMED = 50  # steps of SGD, for the time of a step
+
+SETTLED = "adam, one rate a task"
+
+Found = dict[str, dict[str, Runs]]  # task -> learner -> runs
 
 
 # --- runs
@@ -207,14 +212,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     said = {kind: of_runs(*columns(found, kind)) for kind in RATES}
     for name, factor in versions:
         learner = title(name, factor)
-        reached = [
-            cell
-            for task, runs in found.items()
-            for cell in cells(task, {kind: runs[kind] for kind in RATES}, runs[learner])
-        ]
+        own = {task: runs[learner] for task, runs in found.items()}
         if factor == 1:
-            console.print(cell_table(learner, reached))
-        said[learner] = of_cells(reached) | of_runs(*columns(found, learner))
+            console.print(cell_table(learner, against(tuned_only(found), own)))
+        said[learner] = judged(found, own)
+    said[SETTLED] = judged(found, {task: settled(runs["adam"]) for task, runs in found.items()})
     console.print(summary(said, f"{len(tasks)} tasks, {options.seeds} seeds, {options.steps} steps"))
     if options.csv:
         write(options.csv, tasks, found)
@@ -239,7 +241,7 @@ def available(options: argparse.Namespace, console: Console) -> list[Task]:
 
 def gather(
     options: argparse.Namespace, tasks: Sequence[Task], versions: Sequence[tuple[str, float]], console: Console
-) -> dict[str, dict[str, Runs]]:
+) -> Found:
     """Run everything: task -> learner -> runs."""
     seeds = options.seeds
     share = [Ask(task.name, seed, options.steps, options.data_dir) for task in tasks for seed in range(seeds)]
@@ -259,9 +261,26 @@ def gather(
     return found
 
 
-def columns(found: dict[str, dict[str, Runs]], learner: str) -> tuple[list[Runs], list[Runs]]:
+def columns(found: Found, learner: str) -> tuple[list[Runs], list[Runs]]:
     """A learner's runs of all tasks, and Adam's."""
     return [runs[learner] for runs in found.values()], [runs["adam"] for runs in found.values()]
+
+
+def against(rivals: Found, own: dict[str, Runs]) -> list[Cell]:
+    """Runs of a learner by task, against the best of its rivals in every cell."""
+    return [cell for task, runs in rivals.items() for cell in cells(task, runs, own[task])]
+
+
+def judged(found: Found, own: dict[str, Runs]) -> Figures:
+    """What is said of a learner's runs by task: against the best of the optimizers, and against Adam as one uses it."""
+    adams = {task: {SETTLED: settled(runs["adam"])} for task, runs in found.items()}
+    ahead = mean(cell.ahead for cell in against(adams, own))
+    said = of_cells(against(tuned_only(found), own)) | {f"cells ahead of {SETTLED}": f"{ahead:.0%}"}
+    return said | of_runs(list(own.values()), columns(found, "adam")[1])
+
+
+def tuned_only(found: Found) -> Found:
+    return {task: {kind: runs[kind] for kind in RATES} for task, runs in found.items()}
 
 
 def shown(what: str, asked: Sequence[Ask], results: Iterable[Any], console: Console) -> Iterator[Any]:

@@ -18,6 +18,7 @@ from cells import (
     of_cells,
     race,
     relative,
+    settled,
     speed_up,
     trailing,
 )
@@ -50,6 +51,12 @@ def test_the_best_rate_counts_for_each_window_and_figure(monkeypatch: pytest.Mon
     assert (late.rivals, late.edges, late.lead, late.ahead) == ({"a": 4.0, "b": 3.0}, ("a",), -0.5, False)
     assert (late_right.lead, late_right.ahead) == (0.0, True)  # a tie
     assert [cell.figure for cell in cells("t", {"a": runs([1, 1, 1, 1])}, runs([1, 1, 1, 1]))] == ["loss", "loss"]
+
+
+def test_one_rate_for_the_whole_run() -> None:
+    one = settled(runs([4, 2, 9, 9], [5, 5, 1, math.nan], [6, 6, 3, 5], accuracy=[[0.1] * 4, [0.2] * 4, [0.3] * 4]))
+    assert one.rates == (2,) and one.loss.tolist() == [[[6, 6, 3, 5]]]
+    assert one.accuracy[0, 0, 0] == pytest.approx(0.3)
 
 
 def test_what_is_said_of_cells() -> None:
@@ -152,7 +159,7 @@ def test_a_run_of_two_tasks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     arguments += ["--seeds", "2", "--steps", "102", "--cache", str(tmp_path / "cache")]
     generalisation.main([*arguments, "--csv", str(tmp_path / "all.csv"), "--picture", str(tmp_path / "all.png")])
     said = capsys.readouterr().out
-    assert "cells ahead" in said and "steps to best Adam's accuracy at 100" in said and IRIS in said
+    assert "cells ahead of adam, one rate a task" in said and "steps to best Adam's accuracy at 100" in said and IRIS in said
     assert (tmp_path / "all.png").read_bytes()[:4] == b"\x89PNG"
 
     rows = list(csv.DictReader((tmp_path / "all.csv").read_text().splitlines()))
