@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from lightning_vsml.binding.synapses import Synapses
     from lightning_vsml.fit.learner import VSMLLearner
     from lightning_vsml.lab import datasets
-    from lightning_vsml.report import Parity, ReportError, parity
+    from lightning_vsml.report.compare import parity
+    from lightning_vsml.report.errors import ReportError
+    from lightning_vsml.report.result import Parity
     from lightning_vsml.ticks import Cell, State, Tick
 
 # Messages appear where Lightning's own do, and are silenced with them.
@@ -74,7 +76,9 @@ _HOMES = {
     "binding.synapses": "Synapses",
     "fit.learner": "VSMLLearner",
     "lab": "datasets",
-    "report": "Parity ReportError parity",
+    "report.compare": "parity",
+    "report.errors": "ReportError",
+    "report.result": "Parity",
     "ticks": "Cell State Tick",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

@@ -136,8 +136,9 @@ def test_options_without_effect_are_refused(
 
 
 def test_help_does_not_wait_for_torch() -> None:
-    """Of examples, and of what makes algorithms by hand."""
-    files = [str(file) for file in (*EXAMPLES, PACKAGE[0])]
+    """Of examples, of what makes algorithms by hand, and of reports."""
+    report = ROOT / "lightning_vsml" / "report" / "__main__.py"
+    files = [str(file) for file in (*EXAMPLES, PACKAGE[0], report)]
     program = f"""
 import runpy, sys
 for file in {files!r}:

@@ -4,9 +4,3 @@
 :mod:`~lightning_vsml.report.batches`, :mod:`~lightning_vsml.report.run`, :mod:`~lightning_vsml.report.recorder`,
 :mod:`~lightning_vsml.report.figures`, :mod:`~lightning_vsml.report.verdict`, :mod:`~lightning_vsml.report.page`.
 """
-
-from lightning_vsml.report.compare import parity
-from lightning_vsml.report.errors import ReportError
-from lightning_vsml.report.result import Parity
-
-__all__ = ["Parity", "ReportError", "parity"]

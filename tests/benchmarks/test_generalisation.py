@@ -159,7 +159,11 @@ def test_a_run_of_two_tasks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     arguments += ["--seeds", "2", "--steps", "102", "--cache", str(tmp_path / "cache")]
     generalisation.main([*arguments, "--csv", str(tmp_path / "all.csv"), "--picture", str(tmp_path / "all.png")])
     said = capsys.readouterr().out
-    assert "cells ahead of adam, one rate a task" in said and "steps to best Adam's accuracy at 100" in said and IRIS in said
+    assert (
+        "cells ahead of adam, one rate a task" in said
+        and "steps to best Adam's accuracy at 100" in said
+        and IRIS in said
+    )
     assert (tmp_path / "all.png").read_bytes()[:4] == b"\x89PNG"
 
     rows = list(csv.DictReader((tmp_path / "all.csv").read_text().splitlines()))

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 import lightning_vsml
-from lightning_vsml import ReportError
-from lightning_vsml.report import Parity
+from lightning_vsml import Parity, ReportError
 from lightning_vsml.report.outcome import Outcome
 
 STEPS = 30

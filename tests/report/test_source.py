@@ -6,7 +6,7 @@ import pytest
 import torch
 from lightning.pytorch import LightningDataModule
 
-from lightning_vsml.report import ReportError
+from lightning_vsml import ReportError
 from lightning_vsml.report.source import load
 
 USERS = """
