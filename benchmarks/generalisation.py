@@ -197,7 +197,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
-    console = Console(width=None if Console().is_terminal else 140)
+    console = Console(width=None if Console().is_terminal else 200)
     versions = [(name, factor) for name in options.algorithm for factor in dict.fromkeys([1.0, *options.factors])]
     try:
         for name in options.algorithm:
