@@ -117,9 +117,8 @@ def test_a_loop_by_fabric(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == "220 steps of 64"
 
 
-@pytest.mark.parametrize("algorithm", ["cloned_backprop", "backprop"])
-def test_neuronal_dynamics(tmp_path: Path, algorithm: str) -> None:
-    done = run("--algorithm", algorithm, folder=tmp_path, example="neuronal_dynamics")
+def test_neuronal_dynamics(tmp_path: Path) -> None:
+    done = run(folder=tmp_path, example="neuronal_dynamics")
     assert done.returncode == 0, done.stderr
     errors = {kind: float(value) for kind, value in re.findall(r"(\w+): root mean square error ([\d.]+)%", done.stdout)}
     assert set(errors) == {"output", "change", "message"} and max(errors.values()) < 5

@@ -31,7 +31,7 @@ def one_synapse(x: float, e: float, w: float, **constants: float) -> tuple[float
     [({}, lambda x: x), ({"k": 1.0}, torch.tanh)],
     ids=["k large: a linear layer", "k = 1: the paper's synapse, eq. 14"],
 )
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(x=inputs, e=feedbacks, w=weights)
 def test_one_synapse_against_autograd(constants: dict, activation: Callable, x: float, e: float, w: float) -> None:
     """Forward f(x) w, update lr e dy/dw, message e dy/dx; the documented relative errors bound the rest."""

@@ -70,7 +70,7 @@ def test_errors_shrink(target: str) -> None:
 
 
 def test_curves_are_logged() -> None:
-    module = CloningModule(RECIPE, every=15)
+    module = CloningModule(RECIPE, every=30)
     running = trainer(max_epochs=module.epochs)
     running.fit(module)
     wanted = {f"error/{name}" for name in ("forward", "backward", "change", "systematic")}

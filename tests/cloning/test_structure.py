@@ -21,7 +21,7 @@ def symmetric(target: str, writers: int = 1, readers: int = 1) -> Symmetric:
     return clone
 
 
-@settings(max_examples=20)  # what is kept of a random cell takes a second to find
+@settings(max_examples=10)  # what is kept of a random cell takes a second to find
 @given(
     target=st.sampled_from(sorted(TARGETS)),
     writers=st.integers(1, 2),

@@ -118,7 +118,7 @@ def test_follows_sgd_in_float64(case: str, ticks: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*exceeds .*, the reach of 'cloned_backprop'")  # true, and harmless here
-@pytest.mark.parametrize("case", [case for case in CASES if case != "resnet"])  # a percent is far more than it takes
+@pytest.mark.parametrize("case", ["mlp-gelu", "cnn with max pooling", "transformer", "smooth resnet", "temporal"])
 def test_the_clone_follows_sgd_on_models_it_was_never_shown(case: str) -> None:
     """As far as its errors of a percent let it; trained on random numbers, it has never seen a network."""
     weights, losses = compare(case, torch.float32, 200, VSMLLearner("cloned_backprop"))
