@@ -38,8 +38,8 @@ class VSMLLearner(Callback):
     Args:
         algorithm: name of a shipped algorithm, path of a ``.safetensors`` file, ``hf://user/repo/name``, or a
             :class:`~lightning_vsml.LearningAlgorithm`.
-        lr: scales the feedback so that ``VSMLLearner("backprop", lr=r)`` follows ``torch.optim.SGD(lr=r)``.
-            ``None`` takes the default of the algorithm's card.
+        lr: scales the feedback so that ``VSMLLearner("backprop", lr=r)`` follows ``torch.optim.SGD(lr=r)``;
+            of ``"adaptive"`` it scales steps. ``None`` takes the default of the algorithm's card.
         unmapped: trainable parameters that no layer's grid owns: ``"synapse"`` makes each of their numbers a synapse,
             ``"freeze"`` keeps them as they are, ``"optimizer"`` leaves them to the user's optimizer, ``"error"`` names
             them.
