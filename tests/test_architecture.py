@@ -19,7 +19,6 @@ MAY_IMPORT = {
 }
 KNOW_LIGHTNING = {
     "cloning/module.py",
-    "meta/module.py",
     "meta/recipes.py",
     "meta/sequences/module.py",
     "meta/wide/search.py",

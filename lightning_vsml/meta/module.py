@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from lightning_vsml.algorithms import checkpoints
@@ -16,7 +15,7 @@ from lightning_vsml.lab import datasets
 from lightning_vsml.lab.datasets import Images
 from lightning_vsml.meta.heldout import HeldOut, Standing
 from lightning_vsml.meta.outer import CMAES, Outer
-from lightning_vsml.meta.recipes import check_recipe, plain
+from lightning_vsml.meta.recipes import Search, plain
 from lightning_vsml.meta.result import Result
 from lightning_vsml.meta.spaces import SPACES
 from lightning_vsml.meta.tasks import Tasks
@@ -25,7 +24,7 @@ from lightning_vsml.meta.trials import Crew, Settings, Trials
 HELD_OUT = 7_919  # added to the seed, for tasks of another sequence
 
 
-class MetaLearningModule(LightningModule):
+class MetaLearningModule(Search):
     """Improves a learning algorithm by an outer optimizer.
 
     Every step, candidates learn a few tasks from scratch and are judged by how well they did. With several processes,
@@ -238,16 +237,3 @@ class MetaLearningModule(LightningModule):
             "outer": {"name": type(self.search).__name__, **self.search.settings},
             **plain(self.trials.settings._asdict()),
         }
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The search and the recipe travel along."""
-        checkpoint["search"], checkpoint["recipe"] = self.search.state(), self.recipe
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """A run resumes with the recipe it was started with.
-
-        Raises:
-            MisconfigurationException: it is another one.
-        """
-        check_recipe(checkpoint.get("recipe", {}), self.recipe)
-        self.search.restore(checkpoint["search"])

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
@@ -17,7 +16,7 @@ from lightning_vsml.lab import datasets
 from lightning_vsml.lab.datasets import Images
 from lightning_vsml.lab.ensembles import OPTIMIZERS
 from lightning_vsml.meta.outer import CMAES, Outer
-from lightning_vsml.meta.recipes import check_recipe, plain
+from lightning_vsml.meta.recipes import Search, plain
 from lightning_vsml.meta.result import Result
 from lightning_vsml.meta.wide.generation import Generation, Settings, moved
 from lightning_vsml.meta.wide.objective import against_tuned, judge
@@ -29,7 +28,7 @@ HELD_OUT = 7_919  # added to the seed, for tasks of another sequence
 KEPT_OUT = Distribution(datasets=("digits",), shares={"images": 0.4, "moons": 0.2, "spirals": 0.2, "sine": 0.2})
 
 
-class WideModule(LightningModule):
+class WideModule(Search):
     """Searches coordinates of the adaptive rule.
 
     Every step is a generation: candidates learn the same few new tasks, each judged against the coordinates where the
@@ -192,16 +191,3 @@ class WideModule(LightningModule):
             "outer": {"name": type(self.search).__name__, **self.search.settings},
             **plain(self.settings._asdict()),
         }
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The search and the recipe travel along."""
-        checkpoint["search"], checkpoint["recipe"] = self.search.state(), self.recipe
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """A run resumes with the recipe it was started with.
-
-        Raises:
-            MisconfigurationException: it is another one.
-        """
-        check_recipe(checkpoint["recipe"], self.recipe)
-        self.search.restore(checkpoint["search"])
