@@ -93,7 +93,7 @@ class Protocol(NamedTuple):
                         "columns of P_f but the first."
                     )
         for last in self.commit:
-            told = (*last.one, *last.bias, *last.plain, *last.rate, *last.depth)
+            told = (*last.one, *last.bias, *last.plain, *last.rate, *last.annealed, *last.depth)
             fed = (
                 (told, cell.V.shape[-2], "forward channel"),
                 ([channel for _, channel in last.inputs], cell.V.shape[-2], "forward channel"),

@@ -145,7 +145,7 @@ class Ticking(Algorithm):
         still = told.rate == 0
         if bool(still.all()):
             return state
-        after = self._commit([*merged, *state[learned:]], told._replace(rate=told.rate.masked_fill(still, 1.0)))
+        after = self._commit([*merged, *state[learned:]], told.moving())
         if bool(still.any()):
             after[:, :, still] = state[:, :, still]
         return after

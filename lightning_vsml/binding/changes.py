@@ -99,6 +99,8 @@ class Changes:
             self.merged.pop(name, None)
         self.states.forget(names)
         self.depths.forget(names)
+        for name in names:
+            self.rates.peaks.pop(name, None)
 
     def take(self, name: str, wanted: set[int] | None = None) -> tuple[Change, Told | None] | None:
         """The change that a step is to commit, with what the user made of its gradient, and weight decay; and what
@@ -144,16 +146,19 @@ class Changes:
         return change, told
 
     def _told(self, name: str, parameters: list[nn.Parameter]) -> Told:
-        """Biases and rates of a grid's inputs, and its depth; rates of 0 where there was no feedback, and for others
-        than these.
+        """Biases and rates of a grid's inputs, how far these have fallen, and its depth; rates of 0 where there was no
+        feedback, and for others than these.
         """
         grid = self.grids[name]
         device, dtype = grid.placement
         rate = torch.zeros(grid.shape[1], device=device, dtype=dtype)
-        for parameter in parameters:
-            if id(parameter) in self._about:
-                rate[grid.rows(parameter)] = self.rates.of(parameter) / self.rates.own
-        return Told(*grid.biases(rate), rate, self.depths.of(name))
+        annealed = torch.ones_like(rate)
+        for place, parameter in enumerate(grid.parameters):
+            if id(parameter) in self._about and any(parameter is other for other in parameters):
+                rows, now = grid.rows(parameter), self.rates.of(parameter)
+                rate[rows] = now / self.rates.own
+                annealed[rows] = self.rates.annealed(name, place, now)
+        return Told(*grid.biases(rate), rate, annealed, self.depths.of(name))
 
     def _rate(self, name: str, parameter: nn.Parameter) -> float:
         """What turns a gradient into what a change shows as."""

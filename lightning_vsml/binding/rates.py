@@ -23,12 +23,14 @@ class Rates:
 
     Attributes:
         scaler: what multiplies the loss before it is differentiated, if anything.
+        peaks: by grid and place of a parameter in it, the largest rate of a step so far.
     """
 
     def __init__(self, own: float, lr: float) -> None:
         self.own, self.lr = own, lr
         self.scaler: torch.amp.GradScaler | None = None
         self.initial: float | None = None
+        self.peaks: dict[str, dict[int, float]] = {}
         self._groups: dict[int, dict[str, Any]] = {}
         self._decoupled: dict[int, bool] = {}
 
@@ -60,6 +62,12 @@ class Rates:
         if not self.initial:  # a rate that nothing is relative to
             return float(group["lr"])
         return self.lr * float(group["lr"]) / self.initial
+
+    def annealed(self, name: str, place: int, rate: float) -> float:
+        """A parameter's rate in this step over the largest so far."""
+        peaks = self.peaks.setdefault(name, {})
+        peaks[place] = max(rate, peaks.get(place, 0.0))
+        return rate / peaks[place] if peaks[place] else 1.0
 
     def gain(self, grid: Grid) -> float:
         """Factor on the feedback of a grid: its largest rate over the algorithm's own."""

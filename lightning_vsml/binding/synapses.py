@@ -190,6 +190,7 @@ class Synapses:
             "steps": self.steps,
             "initial_lr": self.rates.initial,
             "depths": dict(self.changes.depths.known),
+            "peaks": {name: dict(peaks) for name, peaks in self.rates.peaks.items()},
         }
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
@@ -211,6 +212,7 @@ class Synapses:
         self.steps = self.changes.health.step = saved.get("steps", 0)
         self.rates.initial = saved.get("initial_lr", self.rates.initial)
         self.changes.depths.known = dict(saved.get("depths", {}))
+        self.rates.peaks = {name: dict(peaks) for name, peaks in saved.get("peaks", {}).items()}
 
     def detach(self) -> None:
         """Give the model back as it was, with the weights that it has learned; states stay readable."""

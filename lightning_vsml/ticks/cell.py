@@ -127,6 +127,7 @@ class CommitTick(NamedTuple):
         bias: channels of the forward message that carry 1 to biases, whose input is always 1, and 0 to others.
         plain: channels that carry 1 to synapses that have no bias beside them, or an input without a mean.
         rate: channels of the forward message that carry the logarithm of the learning rate over the algorithm's own.
+        annealed: channels that carry the logarithm of the learning rate over its largest value so far.
         depth: channels that carry the logarithm of how many layers the shortest chain through this one has.
         outputs: pairs (j, channel of the backward message): column j of ``Cell.P_f`` summed over an output's synapses.
         inputs: pairs (j, channel of the forward message): column j of ``Cell.P_b`` summed over an input's synapses.
@@ -136,6 +137,7 @@ class CommitTick(NamedTuple):
     bias: tuple[int, ...] = ()
     plain: tuple[int, ...] = ()
     rate: tuple[int, ...] = ()
+    annealed: tuple[int, ...] = ()
     depth: tuple[int, ...] = ()
     outputs: tuple[tuple[int, int], ...] = ()
     inputs: tuple[tuple[int, int], ...] = ()

@@ -85,6 +85,44 @@ def test_the_learning_rate_scales_the_step() -> None:
         torch.testing.assert_close(two - start, 2 * (one - start), rtol=1e-4, atol=1e-9)
 
 
+def scheduled(net: nn.Module, rates: list[float], stop: int | None = None) -> list[Tensor]:
+    """Weights after steps at these rates of an optimizer made at 1; stopped and resumed after ``stop``."""
+    optimizer = torch.optim.SGD(net.parameters(), lr=1.0)
+    synapses = attach(net, ADAPTIVE)
+    synapses.follow(optimizer)
+    for step, rate in enumerate(rates):
+        if step == stop:
+            saved = synapses.state_dict()
+            synapses.detach()
+            optimizer = torch.optim.SGD(net.parameters(), lr=1.0)
+            synapses = attach(net, ADAPTIVE)
+            synapses.load_state_dict(saved)
+            synapses.follow(optimizer)
+        optimizer.param_groups[0]["lr"] = rate
+        loss(net, step).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    synapses.detach()
+    return [parameter.detach().clone() for parameter in net.parameters()]
+
+
+def test_a_rate_that_falls_scales_steps_and_one_that_rises_leaves_the_distance_alone() -> None:
+    net = model()
+    before = scheduled(copy.deepcopy(net), [1.0] * 20)
+    whole, tenth = (scheduled(copy.deepcopy(net), [1.0] * 20 + [last]) for last in (1.0, 0.1))
+    for start, one, other in zip(before, whole, tenth, strict=True):
+        torch.testing.assert_close(other - start, 0.1 * (one - start), rtol=1e-4, atol=1e-9)
+    warm = scheduled(copy.deepcopy(net), [0.01 + 0.0495 * step for step in range(20)])
+    start = [parameter.detach() for parameter in net.parameters()]
+    ways = [sum(float((a - b).norm()) for a, b in zip(end, start, strict=True)) for end in (warm, before)]
+    assert ways[0] < ways[1]  # steps do not make up for what small rates held back
+
+
+def test_a_resumed_run_knows_how_far_its_rate_has_fallen() -> None:
+    net, rates = model(), [1.0, 1.0, 0.5, 0.2, 0.1, 0.1]
+    torch.testing.assert_close(scheduled(copy.deepcopy(net), rates, stop=4), scheduled(net, rates), rtol=0, atol=0)
+
+
 def test_weights_decay_as_an_optimizer_says() -> None:
     net = model()
     twin = copy.deepcopy(net)

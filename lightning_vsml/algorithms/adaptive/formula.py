@@ -10,9 +10,8 @@ an input neuron's. Coordinates may be tensors that broadcast.
   (Adafactor, arXiv 1804.04235).
 * **Step**: of two kinds. The first is over an input's norm, falls by clocks, is smaller in deep networks and larger
   where updates agree: so learning begins. The second is a share of the distance travelled since then (DoG, arXiv
-  2302.12022): it grows while there is a way to go, and falls by clocks. The distance counts steps over the learning
-  rate of then: so a constant rate scales every step by just as much, and what a schedule does to one step is not done
-  to later ones once more.
+  2302.12022): it grows while there is a way to go, and falls by clocks. A learning rate scales the first, and so
+  the distance; the second it scales by how far it has fallen.
 * **Biases** have a distance and a signal-to-noise ratio of their own: where outputs are far from their targets these
   have a way to go, and weights, whose inputs have no mean, have none.
 """
@@ -38,7 +37,7 @@ class Memory(NamedTuple):
         mean: of the input, ``(..., G, A, 1)``; 0 for biases.
         slow: mean of updates.
         squares: mean of squared updates.
-        travelled: all steps together, each over its learning rate.
+        travelled: all steps together.
         age: steps so far.
     """
 
@@ -77,6 +76,7 @@ def commit(
     bias: Tensor,
     plain: Tensor | float = 0.0,
     rate: Tensor | float = 1.0,
+    annealed: Tensor | float = 1.0,
     depth: int = 1,
 ) -> Memory:
     """The memories after a step.
@@ -88,6 +88,7 @@ def commit(
         bias: 1 for a bias beside weights, else 0; ``(A, 1)``.
         plain: 1 where no mean is taken off, else 0; ``(A, 1)``.
         rate: the learning rate, over the rule's own.
+        annealed: the learning rate, over the largest that there was.
         depth: layers in the shortest chain through this one.
     """
     t, u = m.age, new.update
@@ -120,10 +121,10 @@ def commit(
         log_step = log_step - c.first
     log_share = c.travel - falls(c.travel5, c.travel50, c.travel500) + c.travel_noise * signal
     log_share = log_share - c.travel_depth * layers
-    step = rate * (math.exp(CAP) * torch.sigmoid(log_step - CAP) + log_share.exp() * distance)
+    step = rate * math.exp(CAP) * torch.sigmoid(log_step - CAP) + annealed * log_share.exp() * distance
 
     # a bias moves as if its input were as large as others are
     moved = step * direction * (weights + bias * size.sqrt())
     weight = m.weight + moved - bias * (m.mean * moved).sum(-2, keepdim=True)
     inputs = mean(m.mean, new.input, SQUARES) * (1 - bias) * (1 - plain)
-    return Memory(weight, inputs, slow, squares, m.travelled + moved / rate, t + 1)
+    return Memory(weight, inputs, slow, squares, m.travelled + moved, t + 1)

@@ -6,6 +6,7 @@ import torch
 
 from lightning_vsml.algorithms.adaptive.coordinates import NOISE, PERIODS, SLOW, SQUARES, Coordinates
 from lightning_vsml.algorithms.adaptive.sheet import (
+    ANNEALED,
     APART,
     AT,
     BIAS,
@@ -33,7 +34,6 @@ from lightning_vsml.ticks import Cell, CommitTick, Tick
 SUMS, SOME, FEWER = 2.0**80, 2.0**60, 2.0**40  # own messages that are to be logarithms: of sums times this
 ONE = math.tanh(math.tanh(2.0**-10))  # h of the unit that always is the same
 FEW = 12 * math.log(2)  # gates this far below 0 are exponentials
-RATED = 2.0**12  # a gate of 1 / RATED divides by the learning rate, where that is much larger
 HALF = 44 * math.log(2)  # of those that divide by an RMS
 
 
@@ -80,7 +80,7 @@ def adaptive(
         s.tick(5),
         s.tick(6, bias=(BIAS, APART), inputs=(squares, outputs)),
         s.tick(7, bias=(BIAS,), rate=True),
-        s.tick(8, rate=True),
+        s.tick(8),
         s.tick(9, bias=(BIAS,)),
         s.tick(10),
     )
@@ -226,7 +226,8 @@ def _step(s: Sheet, c: Coordinates) -> None:
         ("shift", "own_", second, {"own_travelled": 0.5}, 1 / (2 * SOME)),
     ):
         s.scratch(name)
-        s.V[RATE, I, AT[name]], s.V[DEPTH, I, AT[name]] = 1.0, -depth
+        scaled = RATE if powers is first[3] else ANNEALED  # a distance has grown with the rate
+        s.V[scaled, I, AT[name]], s.V[DEPTH, I, AT[name]] = 1.0, -depth
         s.V[BIAS, I, AT[name]] = 4 * OPEN if own else -4 * OPEN
         s.hears(I, name, 7, width=sum(powers), **{f"{own}signal": noise, f"{own}squares": -noise}, **heard)
         for T, power in zip(PERIODS, powers, strict=True):
@@ -240,16 +241,13 @@ def _step(s: Sheet, c: Coordinates) -> None:
 
 
 def _write(s: Sheet) -> None:
-    """Tick 8 writes, and adds the step over the learning rate to the way that was gone; ticks 9 and 10 take from the
-    bias what that did to the mean input, and begin anew.
-    """
+    """Tick 8 writes; ticks 9 and 10 take from the bias what that did to the mean input, and begin anew."""
     W, V = s.W, s.V
     steps = ("step", "stride", "offset", "shift")
     for name in steps:
-        for written, gain in (("weight+", 1.0), ("weight-", 1.0), ("travelled", RATED)):
-            W[AT[name], G, AT[written]] = gain * 2.0**12
-    s.phase(I, "travelled", 8, -math.log(RATED - 1))
-    V[RATE, I, AT["travelled"]] = -1.0
+        for written in ("weight+", "weight-", "travelled"):
+            W[AT[name], G, AT[written]] = 2.0**12
+    s.phase(I, "travelled", 8, OPEN)
     s.product("md", {"old": 1.0}, dict.fromkeys(steps, 1.0))
     s.scratch("back")
     V[BIAS, I, AT["back"]] = 2 * OPEN

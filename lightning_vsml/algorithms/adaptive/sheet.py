@@ -23,8 +23,8 @@ MEMORIES = ("mean", "slow", "squares", "age", "travelled")
 GATHERED = ("update", "input", "square")
 
 # Channels of the forward message: the input in forward ticks, in learn ticks, in the last of these; then commit ticks.
-FORWARD, LEARN, LAST, COMMIT, BIAS, APART, PLAIN, RATE, DEPTH, INPUT_SQUARES, OUTPUTS = range(11)
-PHASE = 9  # PHASE + t is 1 in commit tick t, from 2 to 10
+FORWARD, LEARN, LAST, COMMIT, BIAS, APART, PLAIN, RATE, ANNEALED, DEPTH, INPUT_SQUARES, OUTPUTS = range(12)
+PHASE = 10  # PHASE + t is 1 in commit tick t, from 2 to 10
 FEEDBACK = 0  # channel of the backward message; the others are own messages of commit ticks
 
 
@@ -33,7 +33,7 @@ class Sheet:
 
     def __init__(self) -> None:
         N = len(UNITS)
-        self.W, self.V, self.U, self.b = (torch.zeros(rows, 4, N, dtype=torch.float64) for rows in (N, 20, 48, 1))
+        self.W, self.V, self.U, self.b = (torch.zeros(rows, 4, N, dtype=torch.float64) for rows in (N, 21, 48, 1))
         self.P_f: list[torch.Tensor] = []
         self.P_b: list[torch.Tensor] = []
         self.columns: dict[str, int] = {}
@@ -91,4 +91,5 @@ class Sheet:
         outputs = tuple((self.columns[name], place) for (at, name), place in self.channels.items() if at == t)
         told = tuple(zip(inputs, (INPUT_SQUARES, OUTPUTS), strict=False))
         plain = (PLAIN,) if t == 3 else ()
-        return CommitTick((COMMIT, PHASE + t), bias, plain, (RATE,) * rate, (DEPTH,) * rate, outputs, told)
+        rates, annealed, depth = ((RATE,), (ANNEALED,), (DEPTH,)) if rate else ((), (), ())
+        return CommitTick((COMMIT, PHASE + t), bias, plain, rates, annealed, depth, outputs, told)

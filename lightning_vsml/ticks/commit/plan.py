@@ -19,30 +19,38 @@ class Told(NamedTuple):
         bias: for each input of the grid 1 if it is a bias beside weights, else 0; ``(A,)``.
         plain: 1 if no bias is beside it that could take what a mean moves, or its input has no mean, else 0; ``(A,)``.
         rate: the learning rate over the algorithm's own, ``(A,)``; where it is 0 everything stays as it is.
+        annealed: the learning rate over the largest that there was, ``(A,)``: 1 unless it has fallen.
         depth: layers in the shortest chain of the model through this one; at most :data:`DEEPEST` count.
     """
 
     bias: Tensor
     plain: Tensor
     rate: Tensor
+    annealed: Tensor
     depth: int = 1
 
     @property
     def vectors(self) -> tuple[Tensor, ...]:
-        """As commit ticks are fed: both flags, and logarithms of rate and depth; ``(A,)`` each."""
+        """As commit ticks are fed: both flags, and logarithms of the others; ``(A,)`` each."""
         depth = torch.full_like(self.rate, math.log(max(1, min(self.depth, DEEPEST))))
-        return self.bias, self.plain, self.rate.log(), depth
+        return self.bias, self.plain, self.rate.log(), self.annealed.log(), depth
 
     def to(self, dtype: torch.dtype) -> "Told":
         """The same in another type."""
-        return Told(self.bias.to(dtype), self.plain.to(dtype), self.rate.to(dtype), self.depth)
+        bias, plain, rate, annealed = (vector.to(dtype) for vector in self[:4])
+        return Told(bias, plain, rate, annealed, self.depth)
+
+    def moving(self) -> "Told":
+        """The same with a rate of 1 where it is 0, which has no logarithm."""
+        still = self.rate == 0
+        return self._replace(rate=self.rate.masked_fill(still, 1.0), annealed=self.annealed.masked_fill(still, 1.0))
 
     @classmethod
     def of(cls, A: int, like: Tensor, depth: int = 1) -> "Told":
         """The last input is a bias, and the rate is the algorithm's own."""
         bias = like.new_zeros(A)
         bias[-1:] = 1.0
-        return cls(bias, like.new_zeros(A), like.new_ones(A), depth)
+        return cls(bias, like.new_zeros(A), like.new_ones(A), like.new_ones(A), depth)
 
 
 class Message(NamedTuple):
@@ -64,7 +72,7 @@ class CommitPlan(NamedTuple):
 
     Attributes:
         plan: what to compute; a gate's ``x`` is what it makes of the bias flag, its ``e`` of the other one (0), of
-            rate (1) and depth (2), and of the messages (3 and up, as they are numbered).
+            rate (1), its fall (2) and depth (3), and of the messages (4 and up, as they are numbered).
         messages: in the order in which they are gathered.
     """
 
@@ -80,11 +88,11 @@ def plan_commit(cell: Cell, ticks: tuple[CommitTick, ...], c: frozenset[int]) ->
     places: list[list[tuple[int, str, int]]] = []  # of each tick: place, parameter, channel
     for t, tick in enumerate(ticks):
         heard = [(0, "V", channel) for channel in tick.plain] + [(1, "V", channel) for channel in tick.rate]
-        heard += [(2, "V", channel) for channel in tick.depth]
+        heard += [(2, "V", channel) for channel in tick.annealed] + [(3, "V", channel) for channel in tick.depth]
         for output, pairs, name in ((True, tick.outputs, "U"), (False, tick.inputs, "V")):
             for column, channel in pairs:
                 messages.append(Message(t, output, column))
-                heard.append((2 + len(messages), name, channel))
+                heard.append((3 + len(messages), name, channel))
         places.append(heard)
     plans: list[TickPlan] = []
     h: frozenset[int] = frozenset()

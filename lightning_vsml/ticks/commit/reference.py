@@ -25,7 +25,8 @@ def commit_by_ticks(cell: Cell, ticks: tuple[CommitTick, ...], state: State, tol
         m_b = _channels(state.h[:, 0], cell.U)  # (G, B, M_b)
         for channel in step.one:
             m_f[..., channel] += 1.0
-        for channels, values in zip((step.bias, step.plain, step.rate, step.depth), told.vectors, strict=True):
+        channels_of = (step.bias, step.plain, step.rate, step.annealed, step.depth)
+        for channels, values in zip(channels_of, told.vectors, strict=True):
             for channel in channels:
                 m_f[..., channel] += values
         for column, channel in step.outputs:

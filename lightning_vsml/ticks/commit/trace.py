@@ -14,7 +14,7 @@ from lightning_vsml.ticks.products.phases import ZERO, Tracer
 LIKELY = 2.0**-10  # planes that are no weights up to this: their tanh is they themselves, to 3e-7
 WEIGHTS = 2.0**15  # of c are 2^-13
 LOUDEST = 150.0  # of a message: asinh of what float32 holds is below 90, of what float64 does, rarely above
-TOLD = 4  # numbers from outside, which come before messages
+TOLD = 5  # numbers from outside, which come before messages
 
 
 class Sum(NamedTuple):

@@ -28,7 +28,6 @@ def merged(algorithm: LearningAlgorithm, G: int, A: int, B: int, seed: int) -> T
         not plane.codes and "squares" in names(algorithm)[place] for place, plane in enumerate(planes_of(algorithm))
     ]
     planes[positive] = planes[positive].square()
-    planes[names(algorithm).index("travelled")] *= 2.0**-10  # of weights 8
     planes[names(algorithm).index("square")].abs_()
     planes[names(algorithm).index("age")] = 7 * 2.0**-28
     return planes
@@ -48,8 +47,8 @@ def told(A: int, bias: bool, like: Tensor) -> Told:
     flags = like.new_zeros(A)
     if bias:
         flags[-1] = 1.0
-        return Told(flags, like.new_zeros(A), like.new_full((A,), 0.7))
-    return Told(flags, like.new_ones(A), like.new_full((A,), 1.3))
+        return Told(flags, like.new_zeros(A), like.new_full((A,), 0.7), like.new_full((A,), 0.6))
+    return Told(flags, like.new_ones(A), like.new_full((A,), 1.3), like.new_ones(A))
 
 
 @given(st.sampled_from([1, 3]), st.integers(1, 6), st.integers(1, 5), st.booleans(), st.integers(0, 3))
