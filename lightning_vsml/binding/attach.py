@@ -53,6 +53,7 @@ def attach(
         CheckpointError: unknown name, or a missing, damaged, foreign or newer file.
         MappingError: the model has nothing to train, or is attached already.
         ValueError: another argument is out of range.
+        TypeError: ``model`` is no ``nn.Module``.
     """
     return Synapses(
         model,

@@ -63,6 +63,21 @@ def check_settings(lr: float | None = None, unmapped: str = "synapse", forward: 
         raise ValueError(f"lr should be a finite number of at least 0, or None for the default, got {lr!r}.")
 
 
+def patterns_of(optimizer: Sequence[str]) -> tuple[str, ...]:
+    """Patterns of names of what stays with the user's optimizer; a single one may stand alone.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    patterns = (optimizer,) if isinstance(optimizer, str) else optimizer
+    if not isinstance(patterns, Sequence) or not all(isinstance(pattern, str) for pattern in patterns):
+        raise ValueError(
+            "optimizer should be names of modules and parameters that stay with your optimizer, or patterns of these, "
+            f"such as ('head.*',), got {optimizer!r:.80}. What configure_optimizers returns is followed as it is."
+        )
+    return tuple(patterns)
+
+
 def is_compiled(model: nn.Module) -> bool:
     """Whether any of it runs by ``torch.compile``."""
     return getattr(model, "_compiler_ctx", None) is not None or any(  # Lightning's mark

@@ -25,7 +25,7 @@ from lightning_vsml.binding.parameter import GraphError, plainly
 from lightning_vsml.binding.passes import Passes
 from lightning_vsml.binding.processes import mean_by, wrapper_of
 from lightning_vsml.binding.rates import Rates
-from lightning_vsml.binding.settings import check_chained, check_settings, is_compiled
+from lightning_vsml.binding.settings import check_chained, check_settings, is_compiled, patterns_of
 from lightning_vsml.binding.states import States
 
 
@@ -55,11 +55,13 @@ class Synapses:
         scaler: torch.amp.GradScaler | None = None,
     ) -> None:
         check_settings(lr, unmapped, forward)
-        check_chained(algorithm, lr, forward, optimizer, unmapped)
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"expected a torch.nn.Module to attach to, got {type(model).__name__}.")
+        patterns = patterns_of(optimizer)
+        check_chained(algorithm, lr, forward, patterns, unmapped)
         self._wrapper = wrapper_of(model)
         self.model = model if self._wrapper is None or self._wrapper is not model else self._wrapper.module
         self.algorithm = algorithm
-        patterns = (optimizer,) if isinstance(optimizer, str) else tuple(optimizer)
         self.holding = Holding(self.model, self, unmapped, patterns)
         self.grids = self.holding.grids
         self.rates = Rates(algorithm.lr, algorithm.lr if lr is None else float(lr))

@@ -114,8 +114,8 @@ def inform_of_settings(optimizers: Sequence[Optimizer], synapses: Synapses) -> N
     for optimizer in optimizers:
         if "Mock" not in type(optimizer).__name__ and (names := without_effect(optimizer)):
             rank_zero_info(
-                f"{type(optimizer).__name__}: VSMLLearner follows its learning rates and weight decay; "
-                f"{', '.join(names)} mean nothing to synapses."
+                f"{type(optimizer).__name__}: VSMLLearner begins at its own lr, {synapses.rates.lr:g}, and follows how "
+                f"rates change, and weight decay; {', '.join(names)} mean nothing to synapses."
             )
     held = {id(p) for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
     missing = [place for place, _, _, p in synapses.holding.mapping.places if id(p) not in held and p.requires_grad]

@@ -15,7 +15,7 @@ from lightning_vsml.binding.following import Following
 from lightning_vsml.binding.gradients import Gradients
 from lightning_vsml.binding.health import check_loss
 from lightning_vsml.binding.measure import Measurements
-from lightning_vsml.binding.settings import algorithm_of, check_chained, check_settings
+from lightning_vsml.binding.settings import algorithm_of, check_chained, check_settings, patterns_of
 from lightning_vsml.binding.synapses import Synapses
 from lightning_vsml.fit import checks, pictures, report
 from lightning_vsml.fit.lightning import join, kinds, of_both
@@ -79,9 +79,10 @@ class VSMLLearner(Callback):
         super().__init__()
         check_settings(lr, unmapped, forward)
         self.algorithm = algorithm_of(algorithm).on(ticks, tolerance)
-        check_chained(self.algorithm, lr, forward, optimizer, unmapped)
+        self.optimizer = patterns_of(optimizer)
+        check_chained(self.algorithm, lr, forward, self.optimizer, unmapped)
         self.lr = self.algorithm.lr if lr is None else float(lr)
-        self.unmapped, self.forward, self.optimizer = unmapped, forward, tuple(optimizer)
+        self.unmapped, self.forward = unmapped, forward
         self.diagnostics, self.follow_optimizer = diagnostics, follow_optimizer
         self._synapses: Synapses | None = None
         self._following: Following | None = None

@@ -84,6 +84,7 @@ def test_sharded_strategies(strategy: Any, monkeypatch: pytest.MonkeyPatch) -> N
             ValueError,
             "ticks should be one of 'auto', 'products', 'reference', .*, got 'quick'",
         ),
+        ({"optimizer": 3}, ValueError, r"optimizer should be names of modules .*, got 3"),
         ({"lr": -0.1}, ValueError, "lr should be a finite number of at least 0"),
         ({"lr": "0.1"}, ValueError, "lr should be a finite number of at least 0, or None for the default, got '0.1'"),
         ({"algorithm": 3}, CheckpointError, r"expected the name of a learning algorithm \(.*backprop, .* got 3"),
@@ -179,7 +180,8 @@ def test_settings_without_effect_are_named(caplog: pytest.LogCaptureFixture) -> 
     with caplog.at_level("INFO", logger="lightning.pytorch"):
         trainer(VSMLLearner(), max_steps=1).fit(Moving(mlp()), classification())
     assert (
-        "SGD: VSMLLearner follows its learning rates and weight decay; momentum=0.9, nesterov=True mean" in caplog.text
+        "SGD: VSMLLearner begins at its own lr, 0.1, and follows how rates change, and weight decay; momentum=0.9"
+        in caplog.text
     )
     caplog.clear()
     with caplog.at_level("INFO", logger="lightning.pytorch"):
