@@ -153,8 +153,9 @@ class Changes:
         device, dtype = grid.placement
         rate = torch.zeros(grid.shape[1], device=device, dtype=dtype)
         annealed = torch.ones_like(rate)
+        learning = self._about & {id(parameter) for parameter in parameters}
         for place, parameter in enumerate(grid.parameters):
-            if id(parameter) in self._about and any(parameter is other for other in parameters):
+            if id(parameter) in learning:
                 rows, now = grid.rows(parameter), self.rates.of(parameter)
                 rate[rows] = now / self.rates.own
                 annealed[rows] = self.rates.annealed(name, place, now)

@@ -17,30 +17,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     from lightning_vsml.algorithms.checkpoints import CheckpointError
     from lightning_vsml.report.compare import parity
+    from lightning_vsml.report.errors import ReportError
     from lightning_vsml.report.plans import ADAM, SGD, plans_of
     from lightning_vsml.report.source import load
     from lightning_vsml.report.writing import check_folder
 
     sgd, adam = options.sgd_lr or SGD, options.adam_lr or ADAM
     try:
-        with parser.refusing(CheckpointError):
-            plans_of(options.algorithms, sgd, adam)
-            check_folder(options.out)
-            seed_everything(options.seed, verbose=False)
-            module, data, trainer = load(options.source, options.data)
-            if options.accelerator:
-                trainer["accelerator"] = options.accelerator
-            result = parity(
-                module,
-                data,
-                algorithms=options.algorithms,
-                steps=options.steps,
-                sgd=sgd,
-                adam=adam,
-                out=options.out,
-                seed=options.seed,
-                **trainer,
-            )
+        plans_of(options.algorithms, sgd, adam)
+        check_folder(options.out)
+        seed_everything(options.seed, verbose=False)
+        module, data, trainer = load(options.source, options.data)
+        if options.accelerator:
+            trainer["accelerator"] = options.accelerator
+        result = parity(
+            module,
+            data,
+            algorithms=options.algorithms,
+            steps=options.steps,
+            sgd=sgd,
+            adam=adam,
+            out=options.out,
+            seed=options.seed,
+            **trainer,
+        )
+    except (ReportError, CheckpointError) as error:  # any other ValueError is no mistake in the options
+        parser.error(str(error))
     except KeyboardInterrupt:
         raise SystemExit(f"{parser.prog}: stopped before anything was measured.") from None
     result.show()
@@ -72,9 +74,9 @@ def _parser() -> Parser:
         metavar="NAME[@LR]",
         help="names or .safetensors files, with another learning rate than their own (default: backprop adaptive)",
     )
-    for optimizer, rates in (("sgd", "0.01 to 1"), ("adam", "0.0003 to 0.03")):
-        what = f"learning rates of {optimizer.upper() if optimizer == 'sgd' else 'Adam'} (default: {rates})"
-        parser.add_argument(f"--{optimizer}-lr", nargs="+", type=positive, metavar="LR", help=what)
+    for name, rates in (("SGD", "0.01 to 1"), ("Adam", "0.0003 to 0.03")):
+        what = f"learning rates of {name} (default: {rates})"
+        parser.add_argument(f"--{name.lower()}-lr", nargs="+", type=positive, metavar="LR", help=what)
     parser.add_seed()
     parser.add_argument("--accelerator", help="of the Trainers: cpu, gpu, ... (default: Lightning's choice)")
     return parser

@@ -375,6 +375,13 @@ def test_gain_zero_learns_nothing() -> None:
             synapses.lr = -1
 
 
+def test_what_attach_does_not_take() -> None:
+    with pytest.raises(TypeError, match=r"expected a torch\.nn.Module to attach to, got list"):
+        attach([tanh()])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"optimizer should be names of modules .*, got SGD"):
+        attach(tanh(), optimizer=torch.optim.SGD(tanh().parameters()))  # type: ignore[arg-type]
+
+
 # --- saving, leaving
 
 

@@ -117,7 +117,7 @@ def test_layers_that_stay_with_the_optimizer() -> None:
             return torch.optim.SGD([{"params": self.net[0].parameters()}, momentum], lr=LR)
 
     ends = []
-    for learner in ([], [VSMLLearner(lr=LR, optimizer=("net.2",))]):
+    for learner in ([], [VSMLLearner(lr=LR, optimizer="net.2")]):  # a single name may stand alone
         module = Two(mlp())
         trainer(*learner, max_steps=30).fit(module, classification())
         ends.append(module)
